@@ -1,0 +1,3 @@
+"""From a folder of scans to masks that a radiologist trusts."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,31 @@
+"""Files on disk <-> `Volume`: the only room that knows file formats, affines and voxel orders."""
+
+from napari_seg3d.volumes.grid import Grid
+from napari_seg3d.volumes.io import (
+    SUFFIXES,
+    is_volume_path,
+    read_grid,
+    read_volume,
+    volume_name,
+    write_volume,
+)
+from napari_seg3d.volumes.labels import as_labels, looks_like_labels, smallest_integer
+from napari_seg3d.volumes.resample import resample
+from napari_seg3d.volumes.volume import Kind, Source, Volume
+
+__all__ = [
+    "SUFFIXES",
+    "Grid",
+    "Kind",
+    "Source",
+    "Volume",
+    "as_labels",
+    "is_volume_path",
+    "looks_like_labels",
+    "read_grid",
+    "read_volume",
+    "resample",
+    "smallest_integer",
+    "volume_name",
+    "write_volume",
+]

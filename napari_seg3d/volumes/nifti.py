@@ -1,0 +1,141 @@
+"""NIfTI-1 and NIfTI-2, through nibabel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
+
+from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes.grid import FloatArray, Grid
+from napari_seg3d.volumes.volume import Source, Volume
+
+NAME = "nifti"
+_TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_LABEL_INTENT = 1002
+_UNKNOWN_ORIENTATION = (
+    "The file does not say how it lies in the patient (sform and qform code are 0): left and right are the NIfTI default, not a fact."
+)
+
+
+def read_grid(path: Path) -> Grid:
+    """Return the grid of a NIfTI file from its header alone."""
+    image = nib.load(path)
+    return Grid(_spatial_shape(path, image.shape), _affine(image))
+
+
+def read(path: Path) -> Volume:
+    """Return the volume in a NIfTI file; a fourth axis becomes channels, in front."""
+    image = nib.load(path)
+    _spatial_shape(path, image.shape)
+    _refuse_short_file(path, image)
+    data = _channels_first(path, _values(image))
+    notes = _notes(image)
+    if data.shape[0] > 1:
+        notes += (f"The fourth axis of the file ({data.shape[0]} long) was read as channels.",)
+    return Volume(data, _affine(image), "image", Source(path, NAME, image.header), notes)
+
+
+def write(path: Path, volume: Volume) -> None:
+    """Write `volume`; the source's NIfTI header gives version, sform, qform, their codes and units."""
+    data = np.moveaxis(volume.data, 0, 3) if volume.data.shape[0] > 1 else volume.data[0]
+    header = volume.source.header if volume.source is not None else None
+    kept = header if isinstance(header, Nifti1Header) and _same_affine(header, volume.affine) else None
+    is_nifti2 = kept is not None and int(kept["sizeof_hdr"]) == 540
+    image = (nib.Nifti2Image if is_nifti2 or max(data.shape) > 32767 else nib.Nifti1Image)(data, volume.affine)
+    if kept is None:
+        image.header.set_xyzt_units("mm")
+        image.set_sform(volume.affine, code=1)
+        image.set_qform(volume.affine, code=1, strip_shears=True)
+    else:
+        image.header.set_xyzt_units(*kept.get_xyzt_units())
+        _copy_orientation(kept, image.header)
+    if volume.kind == "labels":
+        image.header["intent_code"] = _LABEL_INTENT
+    image.header.set_data_dtype(data.dtype)
+    # `to_filename` would derive sform and qform from the affine again; the header already holds what the source said.
+    image._affine = None
+    image.to_filename(path)
+
+
+def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    shape = tuple(shape) + (1,) * (3 - len(shape))
+    if 0 in shape:
+        raise ReadError(f"{path} holds no voxels ({'x'.join(map(str, shape))}).", "Export it again.")
+    return shape[0], shape[1], shape[2]
+
+
+def _affine(image: SpatialImage) -> FloatArray:
+    scale = _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    affine = np.array(image.affine, dtype=np.float64)
+    affine[:3] *= scale
+    return affine
+
+
+def _same_affine(header: Nifti1Header, affine: FloatArray) -> bool:
+    scale = _TO_MM.get(header.get_xyzt_units()[0], 1.0)
+    stored = np.array(header.get_best_affine(), dtype=np.float64)
+    stored[:3] *= scale
+    return bool(np.allclose(stored, affine, rtol=0, atol=1e-6))
+
+
+def _copy_orientation(source: Nifti1Header, target: Nifti1Header) -> None:
+    # Field by field: going through matrices would round the quaternion and lose an sform that disagrees with the qform.
+    for name in ("sform_code", "srow_x", "srow_y", "srow_z", "qform_code", "quatern_b", "quatern_c", "quatern_d"):
+        target[name] = source[name]
+    for name in ("qoffset_x", "qoffset_y", "qoffset_z"):
+        target[name] = source[name]
+    target["pixdim"][:4] = source["pixdim"][:4]
+
+
+def _values(image: SpatialImage) -> NDArray[np.generic]:
+    slope, inter = image.dataobj.slope, image.dataobj.inter
+    if (slope, inter) == (1, 0):
+        data = np.asanyarray(image.dataobj)
+        return data.astype(data.dtype.newbyteorder("="), copy=False)
+    return image.get_fdata(dtype=np.float32, caching="unchanged")
+
+
+def _channels_first(path: Path, data: NDArray[np.generic]) -> NDArray[np.generic]:
+    if data.dtype.kind not in "biuf":
+        raise ReadError(f"{path} holds {data.dtype} values (colour or complex numbers), not a scan.", "Export it with plain numbers.")
+    if data.ndim > 4:
+        data = data.reshape(data.shape[:3] + tuple(n for n in data.shape[3:] if n > 1), order="F")
+    while data.ndim < 3:
+        data = data[..., np.newaxis]
+    if data.ndim == 3:
+        return data[np.newaxis]
+    if data.ndim == 4:
+        return np.moveaxis(data, 3, 0)
+    raise ReadError(f"{path} has {data.ndim} axes longer than one voxel.", "Split it into volumes of at most four axes.")
+
+
+def _refuse_short_file(path: Path, image: SpatialImage) -> None:
+    if path.suffix.lower() != ".nii":
+        return  # a compressed file shows its end only when it is read
+    needed = int(image.dataobj.offset) + int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
+    size = path.stat().st_size
+    if size < needed:
+        raise ReadError(f"{path} is cut off: {size} bytes of {needed}.", "Copy or export it again.")
+
+
+def _notes(image: SpatialImage) -> tuple[str, ...]:
+    header = image.header
+    if not isinstance(header, Nifti1Header):
+        return ()
+    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
+    if sform_code == 0 and qform_code == 0:
+        return (_UNKNOWN_ORIENTATION,)
+    if sform_code > 0 and qform_code > 0:
+        shape = _spatial_shape(Path(), image.shape)
+        try:
+            differs = Grid(shape, image.get_sform()).difference(Grid(shape, image.get_qform()))
+        except Exception as error:  # noqa: BLE001  a broken qform beside a sound sform is worth a word, not a refusal
+            differs = f"the qform cannot be used ({error})"
+        if differs:
+            return (f"sform and qform of the file disagree ({differs}); the sform was used.",)
+    return ()
