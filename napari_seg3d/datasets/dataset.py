@@ -1,0 +1,96 @@
+"""The nouns of a data set: which image belongs to which mask, and what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan with its mask, if it has one.
+
+    Parameters
+    ----------
+    id : str
+        Unique within the data set; the part that the file names of image and mask share.
+    images : tuple of Path
+        One file per channel.
+    mask : Path or None
+        The label map, or none.
+    subject : str
+        Who was scanned. Cases of one subject never go to both sides of a split.
+    reason : str
+        Why image and mask were put together, for a person to judge.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    mask: Path | None
+    subject: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a data set.
+
+    Parameters
+    ----------
+    severity : {"error", "warning"}
+        A case with an error is left out of training; a warning is worth a look.
+    what : str
+        What is wrong, naming the file or the value.
+    fix : str
+        What to do about it.
+    case : str, optional
+        The case concerned.
+    path : Path, optional
+        The file concerned.
+    """
+
+    severity: Literal["error", "warning"]
+    what: str
+    fix: str
+    case: str | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases, label names, and what is wrong.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that was opened.
+    cases : tuple of Case
+        Sorted by id. Cases without a mask can be predicted, not trained on.
+    labels : dict of int to str
+        Value -> name without the background, as far as a ``dataset.json`` names them; else empty until checked.
+    problems : tuple of Problem
+        Orphans and doubtful pairs found while pairing.
+    """
+
+    root: Path
+    cases: tuple[Case, ...]
+    labels: dict[int, str]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.root.name
+
+    @property
+    def pairs(self) -> tuple[Case, ...]:
+        """The cases that have a mask."""
+        return tuple(case for case in self.cases if case.mask is not None)
+
+    def case(self, case_id: str) -> Case:
+        """Return the case with this id (KeyError when there is none)."""
+        for case in self.cases:
+            if case.id == case_id:
+                return case
+        raise KeyError(case_id)
