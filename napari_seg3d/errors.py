@@ -59,5 +59,5 @@ class TrainingError(Seg3dError):
     """A training run cannot go on."""
 
 
-class Cancelled(Seg3dError):
+class Cancelled(Seg3dError):  # noqa: N818  nothing went wrong
     """The user asked for this work to stop."""

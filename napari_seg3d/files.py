@@ -44,7 +44,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         written = sorted(scratch.iterdir(), key=lambda file: file.name == path.name)
         for file in written:
             _flush_to_disk(file)
-            os.replace(file, path.parent / file.name)
+            file.replace(path.parent / file.name)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
@@ -61,7 +61,9 @@ def write_text(path: str | Path, text: str) -> None:
 def write_error(path: Path, error: OSError) -> WriteError:
     """Return what an operating system's refusal to write `path` means to the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WriteError(f"The disk is full: {path} was not written.", "Free some space or choose another folder, then try again.")
+        return WriteError(
+            f"The disk is full: {path} was not written.", "Free some space or choose another folder, then try again."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return WriteError(f"{path} may not be written: {error.strerror}.", "Choose a folder that you may write to.")
     reason = error.strerror or str(error)

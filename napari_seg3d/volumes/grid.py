@@ -80,8 +80,8 @@ class Grid:
     def canonical(self) -> Grid:
         """Return this grid with its axes permuted and flipped to lie nearest to R, A and S."""
         orientation = io_orientation(self.affine)
-        order = np.argsort(orientation[:, 0])
-        return Grid(tuple(self.shape[i] for i in order), self.affine @ inv_ornt_aff(orientation, self.shape))
+        i, j, k = np.argsort(orientation[:, 0])
+        return Grid((self.shape[i], self.shape[j], self.shape[k]), self.affine @ inv_ornt_aff(orientation, self.shape))
 
     def to_canonical(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return a view of `array` ``(..., I, J, K)``, which lies on this grid, in the axis order of `canonical()`."""

@@ -16,7 +16,6 @@ from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels
 from napari_seg3d.volumes.volume import Kind, Volume
 
-
 T = TypeVar("T")
 
 
@@ -177,4 +176,3 @@ def _first_line(error: BaseException) -> str:
     causes = [line for line in text.splitlines() if "ERROR" in line] or text.splitlines()
     cleaned = re.sub(r"^.*?(ITK )?ERROR: (\w+\(0x[0-9a-f]+\): )?", "", causes[-1]).strip()
     return (cleaned or type(error).__name__)[:200]
-

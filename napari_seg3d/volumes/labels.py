@@ -14,8 +14,8 @@ _MASK_WORDS = re.compile(
     r"(^|[^a-z])(mask|masks|seg|segs|segmentation|segmentations|label|labels|labelmap|gt|groundtruth|annotation|lesion_seg|labelstr|labelsts)([^a-z]|$)"
 )
 _MOST_LABELS = 256
-# How many labelled voxels must have a like neighbour. Measured: images 0.03 to 0.10, masks 0.65 (grey matter in nine thick slices)
-# to 0.99.
+# How many labelled voxels must have a like neighbour. Measured: images 0.03 to 0.10, masks 0.65 (grey matter in nine thick
+# slices) to 0.99.
 _UNNAMED_SHARE, _NAMED_SHARE = 0.6, 0.25
 
 
@@ -59,7 +59,7 @@ def as_labels(data: NDArray[np.generic], name: str = "The mask") -> NDArray[np.i
         if fractional.any():
             example = data[fractional].flat[0]
             raise LabelError(
-                f"{name} holds fractional values (such as {example:.4g}, {int(fractional.sum())} voxels), so it is no mask of labels.",
+                f"{name} holds fractional values (such as {example:.4g}, {int(fractional.sum())} voxels), so it is no mask.",
                 "If it is a probability map, threshold it; if it was resampled, do that again with nearest neighbour.",
             )
     return data.astype(smallest_integer(int(data.min()), int(data.max())), copy=False)

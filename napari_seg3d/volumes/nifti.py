@@ -18,7 +18,8 @@ NAME = "nifti"
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _LABEL_INTENT = 1002
 _UNKNOWN_ORIENTATION = (
-    "The file does not say how it lies in the patient (sform and qform code are 0): left and right are the NIfTI default, not a fact."
+    "The file does not say how it lies in the patient (sform and qform code are 0): "
+    "left and right are the NIfTI default, not a fact."
 )
 
 
@@ -95,14 +96,17 @@ def _copy_orientation(source: Nifti1Header, target: Nifti1Header) -> None:
 def _values(image: SpatialImage) -> NDArray[np.generic]:
     slope, inter = image.dataobj.slope, image.dataobj.inter
     if (slope, inter) == (1, 0):
-        data = np.asanyarray(image.dataobj)
+        data: NDArray[np.generic] = np.asanyarray(image.dataobj)
         return data.astype(data.dtype.newbyteorder("="), copy=False)
-    return image.get_fdata(dtype=np.float32, caching="unchanged")
+    scaled: NDArray[np.generic] = image.get_fdata(dtype=np.float32, caching="unchanged")
+    return scaled
 
 
 def _channels_first(path: Path, data: NDArray[np.generic]) -> NDArray[np.generic]:
     if data.dtype.kind not in "biuf":
-        raise ReadError(f"{path} holds {data.dtype} values (colour or complex numbers), not a scan.", "Export it with plain numbers.")
+        raise ReadError(
+            f"{path} holds {data.dtype} values (colour or complex numbers), not a scan.", "Export it with plain numbers."
+        )
     if data.ndim > 4:
         data = data.reshape(data.shape[:3] + tuple(n for n in data.shape[3:] if n > 1), order="F")
     while data.ndim < 3:

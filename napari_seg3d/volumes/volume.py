@@ -62,7 +62,8 @@ class Volume:
     def __post_init__(self) -> None:
         if self.data.ndim != 4:
             raise GeometryError(
-                f"A volume needs four axes (channels, I, J, K), not {self.data.ndim}.", "Add a channel axis of length one in front."
+                f"A volume needs four axes (channels, I, J, K), not {self.data.ndim}.",
+                "Add a channel axis of length one in front.",
             )
         self.grid  # noqa: B018  an impossible affine is refused here, not at the first use
 
