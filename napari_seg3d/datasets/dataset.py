@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from napari_seg3d.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,8 @@ class Case:
     Parameters
     ----------
     id : str
-        Unique within the data set; the part that the file names of image and mask share.
+        Unique within the data set: the image's file name without ending and channel number, with its folder where that is
+        needed to tell two apart.
     images : tuple of Path
         One file per channel.
     mask : Path or None
@@ -71,12 +75,21 @@ class Dataset:
         Value -> name without the background, as far as a ``dataset.json`` names them; else empty until checked.
     problems : tuple of Problem
         Orphans and doubtful pairs found while pairing.
+    mask_root : Path, optional
+        The folder of the masks, when it was chosen apart from `root`.
+    unused_masks : tuple of Path
+        Masks that belong to no image.
+    subjects_known : bool
+        Whether a table said who was scanned; otherwise names did, and the check may find more.
     """
 
     root: Path
     cases: tuple[Case, ...]
     labels: dict[int, str]
     problems: tuple[Problem, ...] = ()
+    mask_root: Path | None = None
+    unused_masks: tuple[Path, ...] = ()
+    subjects_known: bool = False
 
     @property
     def name(self) -> str:
@@ -94,3 +107,26 @@ class Dataset:
             if case.id == case_id:
                 return case
         raise KeyError(case_id)
+
+    def require_pairs(self) -> tuple[Case, ...]:
+        """Return the cases that have a mask.
+
+        Raises
+        ------
+        DatasetError
+            There is none, so nothing can be trained on.
+        """
+        if self.pairs:
+            return self.pairs
+        images = [case.images[0].name for case in self.cases]
+        where = f"images in {self.root}, masks in {self.mask_root or self.root}"
+        found = f"{len(images)} images{_such_as(images)} and {len(self.unused_masks)} masks{_such_as(self.unused_masks)}"
+        if self.unused_masks:
+            fix = "Give each mask the name of its image (scan1.nii.gz and scan1_seg.nii.gz, or one name in two folders)."
+        else:
+            fix = "Choose the folder of the masks, or put them into a folder named labels beside the images."
+        raise DatasetError(f"No image has a mask ({where}): found {found}, and no names that belong together.", fix)
+
+
+def _such_as(files: Sequence[str | Path]) -> str:
+    return f" (such as {Path(files[0]).name})" if files else ""

@@ -1,0 +1,30 @@
+"""Which image belongs to which mask, whether they are sound, and who trains and who validates."""
+
+from napari_seg3d.datasets.check import CaseFacts, Report, check_dataset
+from napari_seg3d.datasets.dataset import Case, Dataset, Problem
+from napari_seg3d.datasets.layouts import find_masks, open_dataset
+from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
+from napari_seg3d.datasets.reading import find_scans, read_case_image
+from napari_seg3d.datasets.split import Split, SplitRow, split_by_subject
+from napari_seg3d.datasets.subjects import SubjectGroup, same_subject_groups
+
+__all__ = [
+    "Case",
+    "CaseFacts",
+    "Dataset",
+    "Item",
+    "Pairing",
+    "Problem",
+    "Report",
+    "Split",
+    "SplitRow",
+    "SubjectGroup",
+    "check_dataset",
+    "find_masks",
+    "find_scans",
+    "open_dataset",
+    "pair_by_name",
+    "read_case_image",
+    "same_subject_groups",
+    "split_by_subject",
+]

@@ -1,0 +1,7 @@
+"""How well predicted masks agree with reference masks: Dice per case and label, and the volumes in ml."""
+
+from napari_seg3d.evaluation.dice import dice, dice_per_label
+from napari_seg3d.evaluation.files import evaluate_files
+from napari_seg3d.evaluation.report import Evaluation, EvaluationRow, mean_dice
+
+__all__ = ["Evaluation", "EvaluationRow", "dice", "dice_per_label", "evaluate_files", "mean_dice"]
