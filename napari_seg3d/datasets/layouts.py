@@ -75,6 +75,8 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
         raise _no_images(root, mask_items)
     test_images = {found.item.path for found in images if found.is_test}
     image_items = _join_channels([found.item for found in images], mask_items, description, problems)
+    if not image_items:
+        raise DatasetError(f"{root} holds no complete case. {problems[-1].what}", problems[-1].fix)
     to_train = [item for item in image_items if item.path not in test_images]
     pairing = _pair(to_train, mask_items, in_mask_folder, description, problems)
     ids = _unique_ids(image_items)
@@ -114,7 +116,7 @@ def find_masks(folder: str | Path) -> list[Item]:
     if not found:
         raise _no_images(root, [])
     images, masks, in_mask_folder = _split_by_role(root, [])
-    is_dataset = pair_by_name([one.item for one in images], masks, in_mask_folder).pairs
+    is_dataset = in_mask_folder or pair_by_name([one.item for one in images], masks, in_mask_folder).pairs
     items = masks if is_dataset else [one.item for one in found]
     return [Item(item.paths, name) for item, name in _unique_ids(items).items()]
 

@@ -167,9 +167,16 @@ def _by_number(images: Sequence[Item], masks: Sequence[Item]) -> list[Pair]:
     pairs = []
     for (image, mask), number in shared.items():
         one, other = numbers(image.name), numbers(mask.name)
-        if len(partners[image]) == len(partners[mask]) == 1 and (one <= other or other <= one):
+        agree = (one <= other or other <= one) and not _goes_on(image, mask) and not _goes_on(mask, image)
+        if agree and len(partners[image]) == len(partners[mask]) == 1:
             pairs.append(Pair(image, mask, f"same number {number}"))
     return pairs
+
+
+def _goes_on(item: Item, other: Item) -> bool:
+    # p_1_2 may be the second scan of p_1: not the same number, but a longer one.
+    start, whole = core(other.name), core(item.name)
+    return len(start) < len(whole) and whole[: len(start)] == start
 
 
 def _by_their_numbers(items: Sequence[Item]) -> dict[int, list[Item]]:

@@ -39,7 +39,10 @@ class DataConfig(_Section):
         0.2, gt=0, lt=1, title="Validation share", description="Share of the subjects that is held back to judge the model."
     )
     split_seed: int = Field(
-        0, ge=0, title="Split seed", description="Another number draws other subjects for validation; the same number the same ones."
+        0,
+        ge=0,
+        title="Split seed",
+        description="Another number draws other subjects for validation; the same number the same ones.",
     )
 
     @field_validator("images", "masks", "subjects")
@@ -84,7 +87,11 @@ class SamplingConfig(_Section):
         "scan is padded.",
     )
     foreground: float = Field(
-        0.5, ge=0, le=1, title="On labels", description="Share of the patches that is centred on a labelled voxel, each label equally often."
+        0.5,
+        ge=0,
+        le=1,
+        title="On labels",
+        description="Share of the patches that is centred on a labelled voxel, each label equally often.",
     )
     augmentation: bool = Field(
         True, title="Augmentation", description="Random rotation, zoom, contrast and noise, so that few cases teach more."
@@ -116,7 +123,10 @@ class OptimizationConfig(_Section):
         json_schema_extra={"basic": True},
     )
     max_iterations: int | None = Field(
-        None, ge=1, title="At most", description="End after so many steps, if that is sooner; the same number repeats a run exactly."
+        None,
+        ge=1,
+        title="At most",
+        description="End after so many steps, if that is sooner; the same number repeats a run exactly.",
     )
     batch_size: Auto | Annotated[int, Field(ge=1, le=512)] = Field(
         "auto", title="Batch size", description="Patches per step. Lower it when memory runs out."
@@ -125,9 +135,15 @@ class OptimizationConfig(_Section):
         "dice_ce", title="Loss", description="Dice + cross-entropy is the safe choice; Dice alone leans less on the background."
     )
     learning_rate: float = Field(
-        2e-3, gt=0, le=1, title="Learning rate", description="Lower it by ten when the loss jumps; the default suits the U-Net here."
+        2e-3,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="Lower it by ten when the loss jumps; the default suits the U-Net here.",
     )
-    weight_decay: float = Field(1e-4, ge=0, le=1, title="Weight decay", description="Pulls the weights to zero; rarely worth a change.")
+    weight_decay: float = Field(
+        1e-4, ge=0, le=1, title="Weight decay", description="Pulls the weights to zero; rarely worth a change."
+    )
     seed: int = Field(0, ge=0, title="Seed", description="Start of all random numbers of the training.")
 
 
@@ -141,7 +157,11 @@ class DeviceConfig(_Section):
         "auto", title="Precision", description="auto: bfloat16 where the hardware has it (twice as fast or more), else 32 bit."
     )
     workers: int = Field(
-        1, ge=0, le=64, title="Loader processes", description="Processes that cut and augment patches. 0: none, inside the training itself."
+        1,
+        ge=0,
+        le=64,
+        title="Loader processes",
+        description="Processes that cut and augment patches. 0: none, inside the training itself.",
     )
 
 
@@ -164,7 +184,9 @@ class TrainConfig(_Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(f"{where} cannot be used: {_in_words(error)}", "Correct it, or leave it out to take the default.") from error
+            raise ConfigError(
+                f"{where} cannot be used: {_in_words(error)}", "Correct it, or leave it out to take the default."
+            ) from error
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -173,9 +195,13 @@ class TrainConfig(_Section):
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as YAML ({str(error).splitlines()[0]}).", "Take a run.yaml as the pattern.") from error
+            raise ConfigError(
+                f"{path} cannot be read as YAML ({str(error).splitlines()[0]}).", "Take a run.yaml as the pattern."
+            ) from error
         if not isinstance(values, dict):
-            raise ConfigError(f"{path} is no configuration: it holds {type(values).__name__}, not settings.", "Take a run.yaml as the pattern.")
+            raise ConfigError(
+                f"{path} is no configuration: it holds {type(values).__name__}, not settings.", "Take a run.yaml as the pattern."
+            )
         return cls.parse(values, str(path))
 
     def to_yaml(self) -> str:
@@ -194,13 +220,10 @@ class TrainConfig(_Section):
         """Return a copy with dotted settings changed, such as ``{"optimization.minutes": 2}``."""
         values = self.to_dict()
         for dotted, value in changes.items():
-            section = values
-            *parents, last = dotted.split(".")
-            for parent in parents:
-                section = section.get(parent) if isinstance(section.get(parent), dict) else {}
-            if last not in section:
+            if dotted not in self.setting_names():
                 raise ConfigError(f"There is no setting {dotted}.", f"Known ones are {', '.join(self.setting_names())}.")
-            section[last] = value
+            section, name = dotted.split(".")
+            values[section][name] = value
         return self.parse(values)
 
     @classmethod

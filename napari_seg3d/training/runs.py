@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import platform
 import re
@@ -31,6 +32,7 @@ from typing import Any, Literal
 
 import psutil
 
+from napari_seg3d.datasets import Case, open_dataset
 from napari_seg3d.errors import TrainingError, WriteError
 from napari_seg3d.files import user_folder, write_error, write_text
 from napari_seg3d.training.config import TrainConfig
@@ -107,6 +109,16 @@ class Run:
         """Return what the run was asked to do."""
         return TrainConfig.from_yaml(self.folder / "run.yaml")
 
+    def cases(self, which: Literal["train", "validation"]) -> list[Case]:
+        """Return the cases that the run trains on, or is judged by."""
+        data = self.config().data
+        try:
+            with open(self.folder / "split.csv", newline="", encoding="utf-8") as handle:
+                chosen = {row["case"] for row in csv.DictReader(handle) if row["set"] == which}
+        except FileNotFoundError as error:
+            raise TrainingError(f"{self.folder} has no split.csv yet.", "Wait until the run has looked at its data.") from error
+        return [case for case in open_dataset(data.images, data.masks, data.subjects).cases if case.id in chosen]
+
     def events(self) -> list[Event]:
         """Return everything that happened so far."""
         return list(EventReader(self).read())
@@ -128,7 +140,9 @@ class Run:
         if self.is_alive():
             return Status(state)
         kept = f" What it learnt up to the last validation is kept in {self.best}." if self.best.exists() else ""
-        return Status("died", f"The training process of {self.name} is gone (killed, or out of memory).{kept}\nIts log is {self.log}.")
+        return Status(
+            "died", f"The training process of {self.name} is gone (killed, or out of memory).{kept}\nIts log is {self.log}."
+        )
 
     def is_alive(self) -> bool:
         """Return whether the process that trains is there."""
@@ -265,7 +279,11 @@ _children: list[subprocess.Popen[bytes]] = []
 
 def _detached() -> dict[str, Any]:
     if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS | subprocess.CREATE_NO_WINDOW}
+        return {
+            "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP
+            | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+            | subprocess.CREATE_NO_WINDOW
+        }
     return {"start_new_session": True}
 
 

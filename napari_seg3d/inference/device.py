@@ -1,0 +1,55 @@
+"""Which device and which precision `auto` means."""
+
+from __future__ import annotations
+
+import platform
+from typing import Literal
+
+from napari_seg3d.errors import ConfigError
+
+Accelerator = Literal["cpu", "cuda", "mps"]
+Precision = Literal["32", "bf16"]
+
+
+def choose_accelerator(wish: str = "auto") -> Accelerator:
+    """Return the accelerator to use; a ConfigError says when the wished one is not there."""
+    import torch
+
+    there: dict[Accelerator, bool] = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wish == "auto":
+        return next(name for name, found in there.items() if found)
+    for name, found in there.items():
+        if name == wish and found:
+            return name
+    raise ConfigError(f"The device {wish!r} is not there on this machine.", "Choose auto, or install a torch that supports it.")
+
+
+def choose_precision(accelerator: Accelerator, wish: str = "auto") -> Precision:
+    """Return bf16 where the hardware computes in it, else 32 bit; a wish is followed as it is."""
+    import torch
+
+    if wish != "auto":
+        if wish not in ("32", "bf16"):
+            raise ConfigError(f"There is no precision {wish!r}.", "Choose auto, 32 or bf16.")
+        return "32" if wish == "32" else "bf16"
+    if accelerator == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    if accelerator == "cpu":
+        # Emulated bf16 is several times slower than 32 bit; AVX512-BF16 and AMX compute in it.
+        return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32"
+    return "32"
+
+
+def device_name(accelerator: Accelerator) -> str:
+    """Return what a person calls the device."""
+    import torch
+
+    if accelerator == "cuda":
+        return str(torch.cuda.get_device_name())
+    if accelerator == "mps":
+        return f"{platform.processor() or 'Apple'} GPU"
+    return f"CPU, {torch.get_num_threads()} threads"

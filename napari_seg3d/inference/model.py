@@ -1,0 +1,133 @@
+"""The model file: weights, and everything needed to predict with them, as numbers and plain values.
+
+A checkpoint is an untrusted file. It is loaded with ``weights_only=True``, so that no code in it can run, and everything beside the
+weights is validated before it is used.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from napari_seg3d.errors import ConfigError, ModelError
+from napari_seg3d.files import atomic_path
+from napari_seg3d.networks import NetworkSpec
+from napari_seg3d.transforms import Pipeline
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = "napari-seg3d model"
+_NOT_OURS = "Choose a best.pt or last.pt from the checkpoints folder of a run."
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class ModelSpec(BaseModel):
+    """Everything beside the weights.
+
+    Parameters
+    ----------
+    network : NetworkSpec
+        How to build the network.
+    labels : dict of int to str
+        Value in a mask -> name, without the background. The classes of the network are 0 for background, then these by rising value.
+    pipeline : list of steps
+        The preprocessing, as `Pipeline.to_list` gives it.
+    patch_size : three ints
+        What the network was trained on, along R, A and S.
+    mode : {"patches", "whole"}
+        How it was trained, and so how it predicts unless asked otherwise.
+    info : dict
+        Where it comes from: Dice, iteration, settings. For people; nothing depends on it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: NetworkSpec
+    labels: dict[Annotated[int, Field(ge=1, le=2**31 - 1)], str]
+    pipeline: list[dict[str, Any]]
+    patch_size: tuple[Side, Side, Side]
+    mode: Literal["patches", "whole"]
+    info: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("pipeline")
+    @classmethod
+    def _known_steps(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        try:
+            Pipeline.from_list(value)
+        except ConfigError as error:
+            raise ValueError(error.what) from error
+        return value
+
+    @property
+    def label_values(self) -> list[int]:
+        """Mask value of each class, the background first."""
+        return [0, *sorted(self.labels)]
+
+
+def save_model(path: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> None:
+    """Write a model file whole or not at all; a reader never sees half of one."""
+    import torch
+
+    content = {"format": FORMAT, "version": 1, "spec": spec.model_dump(mode="json"), "weights": dict(weights)}
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch says a full disk this way
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def load_model(path: str | Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
+    """Return spec and weights of a model file, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, damaged, not one of ours, or holds anything but numbers and plain values.
+    """
+    import pickle
+
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist.", _NOT_OURS)
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path} is no model file, or is damaged.", _NOT_OURS)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{path} holds something other than numbers, which was not run.", _NOT_OURS) from error
+    except Exception as error:  # a damaged archive makes torch fail in any way it likes
+        raise ModelError(
+            f"{path} cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__}).", _NOT_OURS
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ModelError(f"{path} was not written by napari-seg3d.", _NOT_OURS)
+    if content.get("version") != 1:
+        raise ModelError(
+            f"{path} is of version {content.get('version')}, which this program does not know.", "Update napari-seg3d."
+        )
+    try:
+        spec = ModelSpec.model_validate(content["spec"])
+    except (ValidationError, KeyError) as error:
+        raise ModelError(
+            f"{path} does not describe a model that this program knows ({_first(error)}).", "Update napari-seg3d."
+        ) from error
+    if spec.network.out_channels != len(spec.labels) + 1:
+        raise ModelError(f"{path} names {len(spec.labels)} labels for {spec.network.out_channels} classes.", _NOT_OURS)
+    weights = content.get("weights")
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise ModelError(f"{path} holds no weights.", _NOT_OURS)
+    return spec, weights
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    return str(error)

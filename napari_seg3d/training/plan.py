@@ -1,0 +1,127 @@
+"""What `auto` in a config becomes for this data on this device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_seg3d.inference import ModelSpec, choose_accelerator, choose_precision, device_name
+from napari_seg3d.networks import NetworkSpec, plan_strides
+from napari_seg3d.training.config import TrainConfig
+from napari_seg3d.transforms import preprocessing_pipeline
+from napari_seg3d.volumes import Grid
+
+# Voxels that one step may hold: more per step learns less per minute on a CPU. Measured with the default U-Net on two cores.
+_PATCH_VOXELS = {"cpu": 64**3, "mps": 96**3, "cuda": 128**3}
+_STEP_VOXELS = {"cpu": 360_000, "mps": 2 * 96**3, "cuda": 2 * 128**3}
+_MOST_PER_STEP = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A config with every `auto` resolved.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model that the run will make; its `info` is still empty.
+    spacing : three floats
+        Voxel edges in mm that augmentation reckons with: the target, or the median where scans keep their own.
+    batch_size : int
+        Patches per step.
+    accelerator, precision : str
+        Where and how to compute.
+    """
+
+    spec: ModelSpec
+    spacing: tuple[float, float, float]
+    batch_size: int
+    accelerator: str
+    precision: str
+
+    def as_event(self) -> dict[str, object]:
+        """Return the plan as plain values for people to read."""
+        return {
+            "device": device_name(self.accelerator),  # type: ignore[arg-type]
+            "precision": self.precision,
+            "spacing": [round(edge, 4) for edge in self.spacing],
+            "patch_size": list(self.spec.patch_size),
+            "batch_size": self.batch_size,
+            "labels": {str(value): name for value, name in self.spec.labels.items()},
+        }
+
+
+def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, str], channels: int) -> Plan:
+    """Resolve every `auto` of a config.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What was asked for.
+    grids : sequence of Grid
+        Native grids of the training cases.
+    labels : mapping of int to str
+        Value -> name of the labels to learn.
+    channels : int
+        Channels of every scan.
+    """
+    accelerator = choose_accelerator(config.device.accelerator)
+    canonical = [grid.canonical() for grid in grids]
+    own = np.array([grid.spacing for grid in canonical])
+    wish = config.preprocessing.spacing
+    spacing = np.median(own, axis=0) if isinstance(wish, str) else np.array(wish)
+    scale = np.ones_like(own) if wish == "native" else own / spacing
+    sizes = np.rint(np.array([grid.shape for grid in canonical]) * scale)
+    typical = sizes.max(axis=0) if config.sampling.mode == "whole" else np.median(sizes, axis=0)
+
+    levels = len(config.network.features)
+    if config.sampling.patch_size == "auto":
+        limit = np.inf if config.sampling.mode == "whole" else _PATCH_VOXELS[accelerator]
+        patch = _auto_patch(typical, spacing, levels, limit)
+    else:
+        patch = np.array(config.sampling.patch_size)
+    strides = plan_strides(levels, patch.tolist(), spacing.tolist())
+    network = NetworkSpec(
+        name=config.network.name,
+        in_channels=channels,
+        out_channels=len(labels) + 1,
+        features=config.network.features,
+        strides=strides,
+    )
+    patch = _round_up(patch, network.divisor)
+    batch = config.optimization.batch_size
+    if batch == "auto":
+        batch = int(np.clip(round(_STEP_VOXELS[accelerator] / patch.prod()), 2, _MOST_PER_STEP))
+    pipeline = preprocessing_pipeline(None if wish == "native" else spacing.tolist(), config.preprocessing.normalization)
+    spec = ModelSpec(
+        network=network,
+        labels=dict(labels),
+        pipeline=pipeline.to_list(),
+        patch_size=tuple(patch.tolist()),
+        mode=config.sampling.mode,
+    )
+    i, j, k = spacing.tolist()
+    return Plan(spec, (i, j, k), batch, accelerator, choose_precision(accelerator, config.device.precision))
+
+
+def _auto_patch(
+    typical: NDArray[np.floating], spacing: NDArray[np.floating], levels: int, limit: float
+) -> NDArray[np.int_]:
+    """Return the typical size, its longest sides (in mm) shortened until the patch has at most `limit` voxels."""
+    patch = np.maximum(typical, 8)
+    while True:
+        divisor = np.prod(np.array(plan_strides(levels, patch.tolist(), spacing.tolist())), axis=0)
+        rounded = _round_up(patch, divisor.tolist())
+        if rounded.prod() <= limit:
+            return rounded
+        shrinkable = np.where(patch > 8, patch * spacing, 0)
+        longest = int(shrinkable.argmax())
+        patch[longest] = max(8, min(patch[longest] * 0.9, patch[longest] - 1))
+
+
+def _round_up(size: NDArray[np.generic], divisor: Sequence[int]) -> NDArray[np.int_]:
+    step = np.array(divisor)
+    return np.asarray(np.ceil(np.asarray(size) / step) * step, dtype=np.int_)

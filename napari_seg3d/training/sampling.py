@@ -1,0 +1,140 @@
+"""What the network is shown: patches or whole scans, cut from the cache and augmented.
+
+Sample number n of a run is a pure function of the seed and n. It does not matter which process makes it, nor how many there are, nor
+whether the run was interrupted in between.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_seg3d.training.cache import CachedCase
+from napari_seg3d.transforms import Pipeline, augment
+
+if TYPE_CHECKING:
+    import torch
+    from torch.utils.data import DataLoader
+
+T = TypeVar("T", bound=np.generic)
+Patch = tuple[NDArray[np.float32], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The endless series of samples of a run, as a map-style torch data set.
+
+    Parameters
+    ----------
+    cases : sequence of CachedCase
+        What to cut from. Each is used once before any is used again.
+    patch_size : three ints
+        Sides of a sample; a smaller scan is padded with its lowest value, around the case.
+    whole : bool
+        Samples are whole scans, cropped or padded around their middle.
+    foreground : float
+        Share of patches centred on a labelled voxel.
+    augmentation : Pipeline or None
+        Random changes.
+    spacing : three floats
+        Voxel edges in mm.
+    seed : int
+        Start of all random numbers.
+    """
+
+    cases: Sequence[CachedCase]
+    patch_size: tuple[int, int, int]
+    whole: bool
+    foreground: float
+    augmentation: Pipeline | None
+    spacing: tuple[float, float, float]
+    seed: int
+
+    def __getitem__(self, index: int) -> Patch:
+        random = np.random.default_rng((self.seed, index))
+        case = self.cases[_order(self.seed, index // len(self.cases), len(self.cases))[index % len(self.cases)]]
+        image, target = case.image, case.target
+        if self.whole:
+            start = [(side - patch) // 2 for side, patch in zip(target.shape, self.patch_size, strict=True)]
+        else:
+            start = self._corner(case, target.shape, random)
+        patch = cut(image, start, self.patch_size, fill=None)
+        classes = cut(target[np.newaxis], start, self.patch_size, fill=0)[0].astype(np.uint8)
+        if self.augmentation is None:
+            return patch, classes
+        return augment(self.augmentation, patch, classes, self.spacing, seed=int(random.integers(2**62)))
+
+    def _corner(self, case: CachedCase, shape: tuple[int, ...], random: np.random.Generator) -> list[int]:
+        lowest = [min(0, side - patch) for side, patch in zip(shape, self.patch_size, strict=True)]
+        highest = [max(0, side - patch) for side, patch in zip(shape, self.patch_size, strict=True)]
+        corner = [int(random.integers(low, high + 1)) for low, high in zip(lowest, highest, strict=True)]
+        if random.random() < self.foreground:
+            locations = {index: voxels for index, voxels in case.locations.items() if index > 0}
+            if locations:  # a case may have an empty mask
+                voxels = locations[int(random.choice(sorted(locations)))]
+                centre = voxels[random.integers(len(voxels))].astype(int)
+                corner = [
+                    int(np.clip(middle - patch // 2, low, high)) if high > 0 else at
+                    for middle, patch, low, high, at in zip(centre, self.patch_size, lowest, highest, corner, strict=True)
+                ]
+        return corner
+
+
+def cut(array: NDArray[T], start: Sequence[int], size: Sequence[int], fill: float | None) -> NDArray[T]:
+    """Return a block of `array` ``(C, I, J, K)``; places outside get `fill`, or the lowest value of the array where it is None."""
+    inside, place = [slice(None)], [slice(None)]
+    for first, length, side in zip(start, size, array.shape[1:], strict=True):
+        low, high = max(0, first), min(side, first + length)
+        inside.append(slice(low, high))
+        place.append(slice(low - first, high - first))
+    block = array[tuple(inside)]
+    if block.shape[1:] == tuple(size):
+        return np.array(block)
+    out = np.full((array.shape[0], *size), array.min() if fill is None else fill, dtype=array.dtype)
+    out[tuple(place)] = block
+    return out
+
+
+def make_loader(sampler: Sampler, batch_size: int, workers: int, first: int = 0) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+    """Return a loader of endless batches, beginning with sample number `first`."""
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        sampler,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        sampler=_Numbers(first),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers > 0 else None,
+        worker_init_fn=_one_thread,
+        # Forking a process that already computes with many threads can hang it; a fresh interpreter cannot.
+        multiprocessing_context="spawn" if workers > 0 else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    first: int
+
+    def __iter__(self) -> Iterator[int]:
+        return count(self.first)
+
+
+def _one_thread(_worker: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        os.nice(1)  # the network goes first when both want the last core
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, cases: int) -> NDArray[np.integer]:
+    return np.random.default_rng((seed, 1, epoch)).permutation(cases)
