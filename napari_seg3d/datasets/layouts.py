@@ -70,7 +70,9 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
         images = [
             found for found in _volumes(root) if found.role != "mask" and not found.item.path.resolve().is_relative_to(apart)
         ]
-        mask_items, in_mask_folder = [found.item for found in _volumes(mask_root) if found.role != "image"], True
+        taken = {found.item.path.resolve() for found in images}  # the folder of the masks may hold that of the images
+        mask_items = [one.item for one in _volumes(mask_root) if one.role != "image" and one.item.path.resolve() not in taken]
+        in_mask_folder = True
     if not images:
         raise _no_images(root, mask_items)
     test_images = {found.item.path for found in images if found.is_test}
