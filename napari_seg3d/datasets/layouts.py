@@ -66,11 +66,10 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
     if mask_root is None:
         images, mask_items, in_mask_folder = _split_by_role(root, problems)
     else:
-        apart = mask_root.resolve()
-        images = [
-            found for found in _volumes(root) if found.role != "mask" and not found.item.path.resolve().is_relative_to(apart)
-        ]
-        taken = {found.item.path.resolve() for found in images}  # the folder of the masks may hold that of the images
+        # One folder may hold the other.
+        inside = mask_root.resolve() if mask_root.resolve().is_relative_to(root.resolve()) else None
+        images = [one for one in _volumes(root) if one.role != "mask" and not _lies_in(one.item.path, inside)]
+        taken = {found.item.path.resolve() for found in images}
         mask_items = [one.item for one in _volumes(mask_root) if one.role != "image" and one.item.path.resolve() not in taken]
         in_mask_folder = True
     if not images:
@@ -130,6 +129,10 @@ def _existing_folder(folder: str | Path) -> Path:
     if not path.is_dir():
         raise DatasetError(f"{path} is a file, not a folder.", "Choose the folder that the scans lie in.")
     return path
+
+
+def _lies_in(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder)
 
 
 def _description(root: Path, mask_root: Path | None) -> decathlon.Description | None:

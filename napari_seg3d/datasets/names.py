@@ -7,52 +7,12 @@ from typing import Literal
 
 Role = Literal["image", "mask"]
 
-_IMAGE_WORDS = frozenset(
-    {
-        "image",
-        "images",
-        "imaging",
-        "img",
-        "imgs",
-        "scan",
-        "scans",
-        "volume",
-        "volumes",
-        "vol",
-        "vols",
-    }
+_IMAGE_WORD = re.compile(r"images?|imaging|imgs?|scans?|volumes?|vols?")
+# With what was drawn written in front: gmseg, brainmask, tumorlabel.
+_MASK_WORD = re.compile(
+    r"\w*(mask|seg|segmentation|label)|masks|segs|segmentations|segmented|labels|labelmaps?|gt|groundtruth|truth|annotations?|rois?"
+    r"|contours?|manual|preds?|predictions?"
 )
-_MASK_WORDS = frozenset(
-    {
-        "mask",
-        "masks",
-        "seg",
-        "segs",
-        "segmentation",
-        "segmentations",
-        "segmented",
-        "label",
-        "labels",
-        "labelmap",
-        "labelmaps",
-        "gt",
-        "groundtruth",
-        "truth",
-        "annotation",
-        "annotations",
-        "roi",
-        "rois",
-        "contour",
-        "contours",
-        "manual",
-        "pred",
-        "preds",
-        "prediction",
-        "predictions",
-    }
-)
-# Written together with what was drawn: gmseg, brainmask, tumorlabel.
-_MASK_ENDINGS = ("seg", "mask", "label", "segmentation")
 # Numbers that count no cases: 512x512x94, 3mm, 3d, the MR sequences t1 and t2, the version of a file.
 _NO_ID = re.compile(r"\d+(x\d+)+|\d+(mm|d|t)|t[12](w|s|c|ce|gd|star)?|v\d+", re.IGNORECASE)
 
@@ -65,9 +25,9 @@ def tokens(name: str) -> tuple[str, ...]:
 def token_role(token: str) -> Role | None:
     """Return what one part of a name says; a number at its end does not matter (``image01``)."""
     word = token.rstrip("0123456789")
-    if word in _IMAGE_WORDS:
+    if _IMAGE_WORD.fullmatch(word):
         return "image"
-    if word in _MASK_WORDS or word.endswith(_MASK_ENDINGS):
+    if _MASK_WORD.fullmatch(word):
         return "mask"
     return None
 
