@@ -127,7 +127,7 @@ def same_subject_groups(steps: Mapping[str, float | None]) -> list[SubjectGroup]
 
     Measured on 199 cases of the decathlon's hippocampus, which are numbered so (67 pairs, 53 of them with steps): 67 pairs found
     and 2 false ones; by the steps alone 53, with the same 2 false. Steps of different subjects agree by chance in about one of
-    600,000 pairs of cases. Scans of one person that were exported as integers and are not numbered so stay unseen. A group found
+    400,000 pairs of cases. Scans of one person that were exported as integers and are not numbered so stay unseen. A group found
     wrongly costs nothing but a little freedom in the split.
 
     Parameters
