@@ -306,24 +306,28 @@ def _with_subjects(dataset: Dataset, facts: Mapping[str, CaseFacts]) -> tuple[Da
     if dataset.subjects_known:
         return dataset, []
     subject_of = {case.id: case.subject for case in dataset.cases}
-    problems = []
+    joined = []
     for group in same_subject_groups({case: fact.step for case, fact in facts.items()}):
         subjects = {subject_of[case] for case in group.cases}
         if len(subjects) == 1:
             continue
-        problems.append(_same_subject(group))
+        joined.append(group)
         first = min(subjects)
         subject_of = {case: first if subject in subjects else subject for case, subject in subject_of.items()}
     cases = tuple(replace(case, subject=subject_of[case.id]) for case in dataset.cases)
-    return replace(dataset, cases=cases), problems
+    return replace(dataset, cases=cases), [_same_subjects(joined)] if joined else []
 
 
-def _same_subject(group: SubjectGroup) -> Problem:
+def _same_subjects(groups: Sequence[SubjectGroup]) -> Problem:
+    # One word for all of them: the table of cases shows who belongs to whom.
+    first = groups[0]
+    example = f"{' and '.join(first.cases)} look like one subject ({first.reason})"
+    what = f"{example}, and so do {len(groups) - 1} more groups of cases" if len(groups) > 1 else example
     return Problem(
         "warning",
-        f"{' and '.join(group.cases)} look like one subject ({group.reason}). They stay on one side of the split.",
-        "If they are not, say who is who in a subjects.csv with the columns case and subject.",
-        group.cases[0],
+        f"{what}. Cases of one subject stay on one side of the split.",
+        "If they are different people, say who is who in a subjects.csv with the columns case and subject.",
+        first.cases[0],
     )
 
 

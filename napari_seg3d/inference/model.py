@@ -96,7 +96,7 @@ def load_model(path: str | Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path} does not exist.", _NOT_OURS)
-    if not zipfile.is_zipfile(path):
+    if _is_damaged(path):
         raise ModelError(f"{path} is no model file, or is damaged.", _NOT_OURS)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -124,6 +124,15 @@ def load_model(path: str | Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ModelError(f"{path} holds no weights.", _NOT_OURS)
     return spec, weights
+
+
+def _is_damaged(path: Path) -> bool:
+    # torch does not look at the checksums that it writes; weights with a flipped bit would predict nonsense without a word.
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is not None
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError):
+        return True
 
 
 def _first(error: Exception) -> str:

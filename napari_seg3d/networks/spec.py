@@ -31,7 +31,7 @@ class NetworkSpec(BaseModel):
     name: Literal["unet3d"] = "unet3d"
     in_channels: int = Field(1, ge=1, le=64)
     out_channels: int = Field(2, ge=2, le=1024)
-    features: tuple[Annotated[int, Field(ge=4, le=512)], ...] = Field((16, 32, 64, 128), min_length=2, max_length=6)
+    features: tuple[Annotated[int, Field(ge=4, le=512)], ...] = Field((16, 32, 64, 128), min_length=3, max_length=6)
     strides: tuple[Stride, ...] = ((2, 2, 2),) * 3
 
     @model_validator(mode="after")

@@ -36,12 +36,24 @@ class CachedCase:
     """One preprocessed case.
 
     Arrays are memory-mapped: opening one reads nothing, cutting a patch reads the patch.
+
+    Parameters
+    ----------
+    id : str
+        Of the case.
+    folder : Path
+        Where the arrays lie.
+    grid, native : Grid
+        The preprocessed grid, and the file's own.
+    lowest : float
+        Lowest value of the preprocessed scan, with which it is padded.
     """
 
     id: str
     folder: Path
     grid: Grid
     native: Grid
+    lowest: float
 
     @property
     def image(self) -> NDArray[np.float32]:
@@ -133,12 +145,12 @@ def _prepare_one(case: Case, pipeline: Pipeline, values: list[int], root: Path) 
             "target": target.data[0],
             "reference": classes.data[0],
         }
-        description = {"grid": _as_lists(processed.grid), "native": _as_lists(image.grid)}
+        description = {"grid": _as_lists(processed.grid), "native": _as_lists(image.grid), "lowest": float(processed.data.min())}
         _store(folder, arrays, _locations(target.data[0]), description)
     else:
         os.utime(folder)
     stored = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-    return CachedCase(case.id, folder, _grid(stored["grid"]), _grid(stored["native"]))
+    return CachedCase(case.id, folder, _grid(stored["grid"]), _grid(stored["native"]), stored["lowest"])
 
 
 def _key(case: Case, pipeline: Pipeline, values: list[int]) -> str:

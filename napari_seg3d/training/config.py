@@ -104,7 +104,7 @@ class NetworkConfig(_Section):
     name: Literal["unet3d"] = Field("unet3d", title="Network", description="3D U-Net.")
     features: tuple[Annotated[int, Field(ge=4, le=512)], ...] = Field(
         (16, 32, 64, 128),
-        min_length=2,
+        min_length=3,
         max_length=6,
         title="Features",
         description="Filters per level. More levels see further, more filters learn more and take longer.",

@@ -107,9 +107,7 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
     return Plan(spec, (i, j, k), batch, accelerator, choose_precision(accelerator, config.device.precision))
 
 
-def _auto_patch(
-    typical: NDArray[np.floating], spacing: NDArray[np.floating], levels: int, limit: float
-) -> NDArray[np.int_]:
+def _auto_patch(typical: NDArray[np.floating], spacing: NDArray[np.floating], levels: int, limit: float) -> NDArray[np.int_]:
     """Return the typical size, its longest sides (in mm) shortened until the patch has at most `limit` voxels."""
     patch = np.maximum(typical, 8)
     while True:

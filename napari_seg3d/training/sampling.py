@@ -65,8 +65,8 @@ class Sampler:
             start = [(side - patch) // 2 for side, patch in zip(target.shape, self.patch_size, strict=True)]
         else:
             start = self._corner(case, target.shape, random)
-        patch = cut(image, start, self.patch_size, fill=None)
-        classes = cut(target[np.newaxis], start, self.patch_size, fill=0)[0].astype(np.uint8)
+        patch = cut(image, start, self.patch_size, case.lowest)
+        classes = cut(target[np.newaxis], start, self.patch_size, 0)[0].astype(np.uint8)
         if self.augmentation is None:
             return patch, classes
         return augment(self.augmentation, patch, classes, self.spacing, seed=int(random.integers(2**62)))
@@ -87,17 +87,18 @@ class Sampler:
         return corner
 
 
-def cut(array: NDArray[T], start: Sequence[int], size: Sequence[int], fill: float | None) -> NDArray[T]:
-    """Return a block of `array` ``(C, I, J, K)``; places outside get `fill`, or the lowest value of the array where it is None."""
+def cut(array: NDArray[T], start: Sequence[int], size: Sequence[int], fill: float) -> NDArray[T]:
+    """Return a block of `array` ``(C, I, J, K)``; places outside get `fill`."""
     inside, place = [slice(None)], [slice(None)]
     for first, length, side in zip(start, size, array.shape[1:], strict=True):
-        low, high = max(0, first), min(side, first + length)
+        low = min(max(0, first), side)
+        high = max(low, min(side, first + length))
         inside.append(slice(low, high))
         place.append(slice(low - first, high - first))
     block = array[tuple(inside)]
     if block.shape[1:] == tuple(size):
         return np.array(block)
-    out = np.full((array.shape[0], *size), array.min() if fill is None else fill, dtype=array.dtype)
+    out = np.full((array.shape[0], *size), fill, dtype=array.dtype)
     out[tuple(place)] = block
     return out
 

@@ -1,0 +1,102 @@
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_seg3d.datasets import open_dataset
+from napari_seg3d.training.cache import CachedCase, prepare
+from napari_seg3d.training.sampling import Sampler, cut, make_loader
+from napari_seg3d.transforms import augmentation_pipeline, preprocessing_pipeline
+from napari_seg3d.volumes import read_volume
+
+_LABELS = {3: "ball", 7: "core"}
+
+
+@pytest.fixture
+def cached(ball_dataset: Path) -> list[CachedCase]:
+    return prepare(open_dataset(ball_dataset).pairs, preprocessing_pipeline((1.0, 1.0, 1.0), "zscore"), _LABELS)
+
+
+def _sampler(cases: list[CachedCase], **changes: object) -> Sampler:
+    settings = {"patch_size": (12, 12, 12), "whole": False, "foreground": 0.5, "augmentation": augmentation_pipeline()}
+    return Sampler(cases, **{**settings, **changes}, spacing=(1, 1, 1), seed=4)  # type: ignore[arg-type]
+
+
+def test_a_cached_case_is_the_case(cached: list[CachedCase], ball_dataset: Path) -> None:
+    for case, source in zip(cached, open_dataset(ball_dataset).pairs, strict=True):
+        mask = read_volume(source.mask, "labels")
+        assert np.array_equal(np.array([0, 3, 7])[case.reference], mask.data[0])
+        assert np.array_equal(np.array([0, 3, 7])[case.target], mask.canonical().data[0])
+        assert case.native.matches(mask.grid)
+        for index, voxels in case.locations.items():
+            assert (case.target[tuple(voxels.T)] == index).all()
+
+
+def test_nothing_is_prepared_twice(cached: list[CachedCase], ball_dataset: Path) -> None:
+    written = [(case.folder / "image.npy").stat().st_mtime_ns for case in cached]
+    pairs = open_dataset(ball_dataset).pairs
+    again = prepare(pairs, preprocessing_pipeline((1.0, 1.0, 1.0), "zscore"), _LABELS)
+    assert [case.folder for case in again] == [case.folder for case in cached]
+    assert [(case.folder / "image.npy").stat().st_mtime_ns for case in again] == written
+    other = prepare(pairs, preprocessing_pipeline((2.0, 2.0, 2.0), "zscore"), _LABELS)
+    assert not {case.folder for case in other} & {case.folder for case in cached}
+
+
+def test_a_sample_depends_on_its_number_alone(cached: list[CachedCase]) -> None:
+    sampler = _sampler(cached)
+    forward = [sampler[number] for number in range(6)]
+    backward = [sampler[number] for number in reversed(range(6))]
+    for one, other in zip(forward, reversed(backward), strict=True):
+        assert np.array_equal(one[0], other[0])
+        assert np.array_equal(one[1], other[1])
+
+
+@pytest.mark.slow
+def test_loader_processes_change_nothing(cached: list[CachedCase]) -> None:
+    alone = list(islice(make_loader(_sampler(cached), 2, 0), 4))
+    helped = list(islice(make_loader(_sampler(cached), 2, 2), 4))
+    continued = list(islice(make_loader(_sampler(cached), 2, 0, first=4), 2))
+    for (image, target), (other_image, other_target) in zip(alone + alone[2:], helped + continued, strict=True):
+        assert np.array_equal(image, other_image)
+        assert np.array_equal(target, other_target)
+
+
+def test_each_case_is_seen_once_an_epoch(cached: list[CachedCase]) -> None:
+    # Without augmentation, a whole scan tells which case it is.
+    sampler = _sampler(cached, whole=True, augmentation=None, patch_size=(26, 28, 18))
+    for epoch in range(3):
+        seen = {sampler[epoch * len(cached) + number][0].tobytes() for number in range(len(cached))}
+        assert len(seen) == len(cached)
+
+
+def test_foreground_patches_show_each_label(cached: list[CachedCase]) -> None:
+    only_labels = _sampler(cached, foreground=1.0, augmentation=None, patch_size=(8, 8, 8))
+    centres = [only_labels[number][1][4, 4, 4] for number in range(80)]
+    share_of_core = np.mean([centre == 2 for centre in centres])
+    assert 0.3 < share_of_core < 0.7, "a small label is aimed at as often as a large one"
+    anywhere = _sampler(cached, foreground=0.0, augmentation=None, patch_size=(8, 8, 8))
+    labelled = [bool(sampler[number][1][4, 4, 4]) for sampler in (only_labels, anywhere) for number in range(80)]
+    assert all(labelled[:80])
+    assert np.mean(labelled[80:]) < 0.6
+
+
+def test_a_patch_larger_than_the_scan_is_padded(cached: list[CachedCase]) -> None:
+    image, target = _sampler(cached, augmentation=None, patch_size=(40, 40, 40))[0]
+    assert image.shape == (1, 40, 40, 40)
+    assert (target > 0).sum() in {(case.target > 0).sum() for case in cached}
+    assert image.min() in {case.image.min() for case in cached}
+
+
+@given(
+    start=st.tuples(*[st.integers(-6, 9)] * 3),
+    size=st.tuples(*[st.integers(1, 12)] * 3),
+)
+def test_cut_is_a_window_on_a_padded_array(start: tuple[int, int, int], size: tuple[int, int, int]) -> None:
+    array = np.arange(1, 5 * 6 * 7 + 1).reshape(1, 5, 6, 7)
+    padded = np.pad(array, ((0, 0), (20, 20), (20, 20), (20, 20)))
+    window = tuple(slice(20 + first, 20 + first + length) for first, length in zip(start, size, strict=True))
+    # A window may miss the array altogether; nobody asks for one, but it must not be an error.
+    assert np.array_equal(cut(array, start, size, fill=0), padded[(slice(None), *window)])
