@@ -119,6 +119,11 @@ class Run:
             raise TrainingError(f"{self.folder} has no split.csv yet.", "Wait until the run has looked at its data.") from error
         return [case for case in open_dataset(data.images, data.masks, data.subjects).cases if case.id in chosen]
 
+    def best_dice(self) -> float | None:
+        """Return the mean Dice of `best`, or None when it was never judged."""
+        judged = [event["mean_dice"] for event in EventReader(self).read() if event["kind"] == "validation" and event["best"]]
+        return judged[-1] if judged else None
+
     def events(self) -> list[Event]:
         """Return everything that happened so far."""
         return list(EventReader(self).read())

@@ -1,0 +1,93 @@
+"""`DataModel`: the data set that is open in a viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_seg3d.datasets import Case, Dataset, Report, check_dataset, open_dataset, read_case_image
+from napari_seg3d.errors import GeometryError, Seg3dError
+from napari_seg3d.viewer.jobs import Job, start_job
+from napari_seg3d.viewer.stage import Stage
+from napari_seg3d.volumes import Volume, read_volume
+
+
+class DataModel(QObject):
+    """The data set that is open, how far its check is, and the case that is shown."""
+
+    #: The data set, its report, the job or the error is another.
+    changed = Signal()
+    progressed = Signal(int, int)
+    #: A case was shown, or could not be; with the error, or with names of edited masks that stay.
+    caseShown = Signal(object, object, list)
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self._stage = stage
+        self.folder: Path | None = None
+        self.masks: Path | None = None
+        self.dataset: Dataset | None = None
+        self.report: Report | None = None
+        self.error: Seg3dError | None = None
+        self.job: Job | None = None
+        self._case_job: Job | None = None
+
+    def open(self, folder: Path, masks: Path | None = None) -> None:
+        """Open a data set and check it in the background; what is open stays until the new one is found sound."""
+        if self.job is not None:
+            self.job.cancel()
+        job = start_job(lambda _job: open_dataset(folder, masks))
+        self.job, self.error = job, None
+        job.returned.connect(lambda dataset: self._opened(job, folder, masks, dataset))
+        job.failed.connect(lambda error: self._failed(job, error))
+        self.changed.emit()
+
+    def show_case(self, case: Case) -> None:
+        """Read a case and show it instead of the last one."""
+        if self._case_job is not None:
+            self._case_job.cancel()
+
+        def read(_job: Job) -> tuple[Volume, Volume | None]:
+            mask = read_volume(case.mask, "labels") if case.mask is not None else None
+            return read_case_image(case), mask
+
+        labels = (self.report.dataset if self.report else self.dataset).labels if self.dataset else {}
+        job = start_job(read)
+        self._case_job = job
+        job.returned.connect(lambda volumes: self._show(case, *volumes, labels))
+        job.failed.connect(lambda error: self.caseShown.emit(case, error, []))
+
+    def _show(self, case: Case, image: Volume, mask: Volume | None, labels: Mapping[int, str]) -> None:
+        error: Seg3dError | None = None
+        if mask is not None and not mask.grid.matches(image.grid):
+            error = GeometryError(
+                f"The mask of {case.id} lies on another grid than its image: {image.grid.difference(mask.grid)}.",
+                "Only the image is shown.",
+            )
+            mask = None
+        kept = self._stage.show_case(case.id, image, mask, labels)
+        self.caseShown.emit(case, error, kept)
+
+    def _opened(self, job: Job, folder: Path, masks: Path | None, dataset: Dataset) -> None:
+        if job is not self.job:
+            return
+        self.folder, self.masks, self.dataset, self.report = folder, masks, dataset, None
+        check = start_job(lambda checking: check_dataset(dataset, checking.progress, checking.is_cancelled))
+        self.job = check
+        check.progressed.connect(self.progressed)
+        check.returned.connect(lambda report: self._checked(check, report))
+        check.failed.connect(lambda error: self._failed(check, error))
+        check.cancelled.connect(lambda: self._failed(check, None))
+        self.changed.emit()
+
+    def _checked(self, job: Job, report: Report) -> None:
+        if job is self.job:
+            self.job, self.report = None, report
+            self.changed.emit()
+
+    def _failed(self, job: Job, error: Seg3dError | None) -> None:
+        if job is self.job:
+            self.job, self.error = None, error
+            self.changed.emit()

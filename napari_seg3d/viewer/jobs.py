@@ -1,0 +1,107 @@
+"""`Job`: work in a thread, with progress, cancel and an error in words; its signals arrive in the thread of the window.
+
+Not napari's `thread_worker`: that swallows every RuntimeError of a generator (out of memory, wrong shapes), and keeps model and arrays
+alive when it is told to quit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_seg3d.errors import Cancelled, Seg3dError
+
+_SECONDS_BETWEEN_PROGRESS = 0.05
+
+
+class Job(QObject):
+    """One piece of work in a thread of its own.
+
+    Make it with `start_job`. Exactly one of `returned`, `failed` and `cancelled` is emitted, then `ended`.
+    """
+
+    progressed = Signal(int, int)
+    returned = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    ended = Signal()
+
+    def __init__(self, work: Callable[[Job], Any]) -> None:
+        super().__init__()
+        self._work = work
+        self._stop = threading.Event()
+        self._began = self._told = time.monotonic()
+        self._is_running = True
+        self.ended.connect(self._note_end)
+        # A daemon: a window that closes does not wait for it.
+        self._thread = threading.Thread(target=self._run, name="napari-seg3d job", daemon=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the end was not announced yet."""
+        return self._is_running
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return time.monotonic() - self._began
+
+    def cancel(self) -> None:
+        """Ask the work to stop; returns at once."""
+        self._stop.set()
+
+    def is_cancelled(self) -> bool:
+        """Return whether somebody asked it to stop; the work asks this between two steps."""
+        return self._stop.is_set()
+
+    def progress(self, done: int, total: int) -> None:
+        """Tell how far the work is; called by the work, in its thread."""
+        now = time.monotonic()
+        if done == total or now - self._told > _SECONDS_BETWEEN_PROGRESS:
+            self._told = now
+            self._emit(self.progressed, done, total)
+
+    def _run(self) -> None:
+        try:
+            result = self._work(self)
+        except Cancelled:
+            self._emit(self.cancelled)
+        except Seg3dError as error:
+            self._emit(self.failed, error)
+        except Exception as error:  # noqa: BLE001  whatever it is, it becomes words in the dock
+            traceback.print_exc()
+            text = str(error).strip().splitlines()
+            self._emit(
+                self.failed,
+                Seg3dError(f"Something unexpected went wrong ({type(error).__name__}: {text[0] if text else ''}).", _REPORT),
+            )
+        else:
+            if self.is_cancelled():
+                self._emit(self.cancelled)
+            else:
+                self._emit(self.returned, result)
+        self._emit(self.ended)
+
+    def _emit(self, signal: Any, *values: object) -> None:
+        # The window, and this object's other half in it, may be gone by now.
+        with contextlib.suppress(RuntimeError):
+            signal.emit(*values)
+
+    def _note_end(self) -> None:
+        self._is_running = False
+
+
+_REPORT = "The terminal that started napari shows the details; please report them."
+
+
+def start_job(work: Callable[[Job], Any]) -> Job:
+    """Run ``work(job)`` in a thread; connect to the signals of the returned job before giving control back to the window."""
+    job = Job(work)
+    job._thread.start()
+    return job

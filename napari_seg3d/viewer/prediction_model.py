@@ -1,0 +1,92 @@
+"""`PredictionModel`: the network that a viewer keeps warm, and the prediction that is made with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Labels
+from qtpy.QtCore import QObject, Signal
+
+from napari_seg3d.errors import Seg3dError
+from napari_seg3d.inference import Mode, Prediction, Predictor
+from napari_seg3d.viewer.jobs import Job, start_job
+from napari_seg3d.viewer.layers import layer_to_volume
+from napari_seg3d.viewer.stage import Stage
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+
+class PredictionModel(QObject):
+    """The model that is kept warm, and the prediction that is made."""
+
+    #: A prediction began or ended.
+    changed = Signal()
+    progressed = Signal(int, int)
+    #: A prediction is in the viewer: its layer, and the `Prediction`.
+    predicted = Signal(object, object)
+
+    def __init__(self, viewer: Viewer, stage: Stage) -> None:
+        super().__init__()
+        self._viewer, self._stage = viewer, stage
+        self.error: Seg3dError | None = None
+        self.job: Job | None = None
+        self._warm: tuple[Path, float, Predictor] | None = None
+        self._results: dict[Image, Labels] = {}
+
+    def predict(self, model: Path, layer: Image, mode: Mode) -> None:
+        """Predict the scan in a layer; the mask appears over it when it is done."""
+        try:
+            # Taken here, in the window's thread: the layer may change while the network computes.
+            scan = layer_to_volume(layer)
+        except Seg3dError as error:
+            self.error = error
+            self.changed.emit()
+            return
+
+        def work(job: Job) -> tuple[Prediction, Mapping[int, str]]:
+            predictor = self._predictor(model)
+            return predictor.predict(scan, mode, job.progress, job.is_cancelled), predictor.labels
+
+        job = start_job(work)
+        self.job, self.error = job, None
+        job.progressed.connect(self.progressed)
+        job.returned.connect(lambda result: self._show(layer, *result))
+        job.failed.connect(self._failed)
+        job.ended.connect(self._ended)
+        self.changed.emit()
+
+    def cancel(self) -> None:
+        """Stop the prediction that is made."""
+        if self.job is not None:
+            self.job.cancel()
+
+    def _predictor(self, model: Path) -> Predictor:
+        changed = model.stat().st_mtime if model.exists() else 0.0  # a run that goes on writes its best model anew
+        if self._warm is None or self._warm[:2] != (model, changed):
+            self._warm = None  # two models at a time may not fit
+            self._warm = (model, changed, Predictor.load(model))
+        return self._warm[2]
+
+    def _show(self, image: Image, prediction: Prediction, labels: Mapping[int, str]) -> None:
+        if image not in self._viewer.layers:
+            self.error = Seg3dError(
+                f"The layer {image.name} was closed before its prediction was ready.", "Open it and predict again."
+            )
+            return
+        last = self._results.pop(image, None)
+        if last is not None and not self._stage.is_edited(last):
+            self._stage.remove(last)
+        layer = self._stage.add_mask(image, prediction.labels, f"{image.name} prediction", labels)
+        self._results[image] = layer
+        self._stage.bring_forward(image, layer)
+        self.predicted.emit(layer, prediction)
+
+    def _failed(self, error: Seg3dError) -> None:
+        self.error = error
+
+    def _ended(self) -> None:
+        self.job = None
+        self.changed.emit()

@@ -1,0 +1,70 @@
+"""`Session`: what the docks of one viewer share, and what goes on when they are closed."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject
+
+from napari_seg3d.viewer.data_model import DataModel
+from napari_seg3d.viewer.prediction_model import PredictionModel
+from napari_seg3d.viewer.preview_model import PreviewModel
+from napari_seg3d.viewer.run_watch import RunWatch
+from napari_seg3d.viewer.stage import Stage
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+
+class Session(QObject):
+    """The state of one viewer; docks show it and tell it what the user wants.
+
+    Attributes
+    ----------
+    data : DataModel
+        The data set that is open.
+    watch : RunWatch
+        The training run that is followed.
+    prediction : PredictionModel
+        The loaded model and the prediction that is made.
+    preview : PreviewModel
+        The validation case of that run.
+    stage : Stage
+        The layers that all of these show.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.stage = Stage(viewer)
+        self.data = DataModel(self.stage)
+        self.watch = RunWatch()
+        self.prediction = PredictionModel(viewer, self.stage)
+        self.preview = PreviewModel(self.stage, self.watch)
+        self._docks = 0
+
+    def add_dock(self, dock: QObject) -> None:
+        """Note that a dock shows this session; when the window takes the last one with it, nothing is left to look for."""
+        self._docks += 1
+        dock.destroyed.connect(self._dock_is_gone)
+
+    def _dock_is_gone(self) -> None:
+        self._docks -= 1
+        if self._docks == 0:
+            self.watch.stop_looking()
+            for job in (self.data.job, self.prediction.job):
+                if job is not None:
+                    job.cancel()
+
+
+_sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
+
+
+def session_of(viewer: Viewer) -> Session:
+    """Return the session of a viewer, made at the first call."""
+    # Plugins get a proxy of the viewer, a new one each time; the viewer inside is one.
+    key = getattr(viewer, "__wrapped__", viewer)
+    if key not in _sessions:
+        # The session must not keep the viewer alive that it belongs to.
+        _sessions[key] = Session(weakref.proxy(key))
+    return _sessions[key]

@@ -1,0 +1,1 @@
+"""One dock per module, and the few parts that they share."""

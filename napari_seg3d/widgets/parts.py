@@ -1,0 +1,202 @@
+"""The few parts that docks share: file dialogs, a notice in words, a progress bar with the time left."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_seg3d.errors import Seg3dError
+
+#: Docks are laid out for this width; a laptop of 1366 pixels keeps more than two thirds of its screen for the scan.
+DOCK_WIDTH = 360
+_COLOURS = {"error": "#e06c60", "warning": "#e0b040", "info": "palette(text)"}
+
+
+class Dock(QScrollArea):
+    """A dock whose content scrolls when the screen is too low for it.
+
+    Attributes
+    ----------
+    body : QVBoxLayout
+        Where its parts go, from top to bottom.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        content = QWidget()
+        self.body = QVBoxLayout(content)
+        self.body.setContentsMargins(8, 8, 8, 8)
+        self.body.setSpacing(6)
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(DOCK_WIDTH)
+        self._has_been_shown = False
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Join our other docks as a tab at first sight: three of them above each other fit no screen, and napari cannot be asked to."""
+        super().showEvent(event)
+        if not self._has_been_shown:
+            self._has_been_shown = True
+            QTimer.singleShot(0, self._join_others)
+
+    def come_forward(self) -> None:
+        """Show this tab in front of the others."""
+        frame = _frame_of(self)
+        if frame is not None:
+            frame.show()
+            frame.raise_()
+
+    def _join_others(self) -> None:
+        frame = _frame_of(self)
+        window = frame.parentWidget() if frame is not None else None
+        if frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
+            return
+        area = window.dockWidgetArea(frame)
+        for other in window.findChildren(Dock):
+            beside = _frame_of(other)
+            if beside is not None and beside is not frame and beside.isVisible() and window.dockWidgetArea(beside) == area:
+                window.tabifyDockWidget(beside, frame)
+                frame.raise_()
+                return
+
+
+def _frame_of(dock: QWidget) -> QDockWidget | None:
+    parent = dock.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent
+
+
+class Folded(QCollapsible):
+    """A heading that opens onto choices which most people never need.
+
+    Attributes
+    ----------
+    rows : QVBoxLayout
+        Where its parts go.
+    """
+
+    def __init__(self, title: str, tooltip: str) -> None:
+        super().__init__(title)
+        self.setToolTip(f"<p>{tooltip}</p>")
+        content = QWidget()
+        self.rows = QVBoxLayout(content)
+        self.rows.setContentsMargins(0, 0, 0, 0)
+        self.setContent(content)
+        self.setDuration(0)
+        self.collapse(animate=False)
+
+
+class Notice(QLabel):
+    """A sentence for the user, hidden while there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.hide()
+
+    def say(self, text: str, kind: str = "info") -> None:
+        """Show `text` as "info", "warning" or "error"; empty text hides the notice."""
+        # Long paths have no place to break; one behind each separator gives them some.
+        self.setText(text.replace("/", "/\u200b").replace("\\", "\\\u200b"))
+        self.setStyleSheet(f"color: {_COLOURS[kind]}")
+        self.setVisible(bool(text))
+
+    def say_error(self, error: Seg3dError | None) -> None:
+        """Show an error with its fix, or nothing."""
+        self.say(str(error) if error is not None else "", "error")
+
+
+class ProgressRow(QWidget):
+    """A progress bar with the time left and, if wanted, a Cancel button; hidden while nothing goes on."""
+
+    cancelled = Signal()
+
+    def __init__(self, cancel: bool = True) -> None:
+        super().__init__()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self._text = QLabel()
+        row = QHBoxLayout()
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(False)
+        self._bar.setMaximumHeight(14)
+        row.addWidget(self._bar)
+        self.button = QPushButton("Cancel")
+        self.button.setToolTip("Stop this; nothing that is on disk or in the viewer changes.")
+        self.button.clicked.connect(self.cancelled)
+        self.button.setVisible(cancel)
+        row.addWidget(self.button)
+        column.addLayout(row)
+        column.addWidget(self._text)
+        self._began = time.monotonic()
+        self.hide()
+
+    def begin(self, text: str) -> None:
+        """Show that something goes on whose length is not known yet."""
+        self._began = time.monotonic()
+        self._bar.setRange(0, 0)
+        self._text.setText(text)
+        self.show()
+
+    def step(self, text: str, done: int, total: int) -> None:
+        """Show that `done` of `total` is done, and how long the rest will take."""
+        passed = time.monotonic() - self._began
+        left = f", {duration(passed * (total - done) / done)} left" if done and passed > 2 else ""
+        self.show_share(f"{text} {done} of {total}{left}", done, total)
+
+    def show_share(self, text: str, done: float, total: float) -> None:
+        """Show a share and a text as it is."""
+        self._bar.setRange(0, 1000)
+        self._bar.setValue(round(1000 * done / total) if total else 0)
+        self._text.setText(text)
+        self.show()
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as a person says it: ``0.4 s``, ``12 s``, ``3 min``, ``1 h 20 min``."""
+    if 0 < seconds < 9.95:
+        return f"{seconds:.1f} s"
+    seconds = max(0, round(seconds))
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def choose_folder(parent: QWidget, title: str) -> Path | None:
+    """Ask for a folder; None when the user thinks better of it."""
+    chosen = QFileDialog.getExistingDirectory(parent, title)
+    return Path(chosen) if chosen else None
+
+
+def choose_file(parent: QWidget, title: str, filters: str) -> Path | None:
+    """Ask for an existing file; None when the user thinks better of it."""
+    chosen, _ = QFileDialog.getOpenFileName(parent, title, "", filters)
+    return Path(chosen) if chosen else None
+
+
+def choose_new_file(parent: QWidget, title: str, suggestion: str, filters: str) -> Path | None:
+    """Ask for a file to write; the dialog itself asks before one is replaced."""
+    chosen, _ = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
+    return Path(chosen) if chosen else None

@@ -1,0 +1,217 @@
+"""The Predict dock: a model, a scan, one button; the mask appears over the scan, ready to be corrected and saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Labels
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QPushButton, QToolButton
+
+from napari_seg3d.errors import Seg3dError
+from napari_seg3d.inference import Prediction
+from napari_seg3d.training import Run, find_runs
+from napari_seg3d.viewer.layers import layer_to_volume, native_of
+from napari_seg3d.viewer.session import session_of
+from napari_seg3d.volumes import SUFFIXES, volume_name, write_volume
+from napari_seg3d.widgets.parts import Dock, Folded, Notice, ProgressRow, choose_file, choose_new_file, duration
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+_MODES = {
+    "As trained": "auto",
+    "Patches": "patches",
+    "Whole volume": "whole",
+}
+_MOST_MODELS = 30
+_MOST_VOLUMES = 12
+
+
+class PredictDock(Dock):
+    """Predicts the scan in a layer with a trained model.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Where the scans are, and where the masks appear.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        session = session_of(napari_viewer)
+        session.add_dock(self)
+        self._model, self._watch, self._stage = session.prediction, session.watch, session.stage
+        self._extra_models: list[Path] = []
+
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        models = QHBoxLayout()
+        self.models = _combo("<p>The models that were trained on this machine, the newest first.</p>")
+        self.models.currentIndexChanged.connect(self._enable)
+        other = QToolButton()
+        other.setText("…")
+        other.setToolTip("<p>Choose a checkpoint file from elsewhere. It is read as numbers only: nothing in it can run.</p>")
+        other.clicked.connect(self._choose_model)
+        models.addWidget(self.models, 1)
+        models.addWidget(other)
+        form.addRow("Model", models)
+        self.images = _combo("<p>The scan to predict: any image layer.</p>")
+        self.images.currentIndexChanged.connect(self._enable)
+        form.addRow("Scan", self.images)
+        self.body.addLayout(form)
+
+        more = Folded("More choices", "How the scan is cut for the network.")
+        modes = QFormLayout()
+        self.modes = QComboBox()
+        self.modes.addItems(list(_MODES))
+        self.modes.setToolTip(
+            "<p>As trained is right nearly always. Whole volume is quicker where the memory holds it; patches need less memory.</p>"
+        )
+        modes.addRow("Mode", self.modes)
+        more.rows.addLayout(modes)
+        self.body.addWidget(more)
+
+        self.run_button = QPushButton("Predict")
+        self.run_button.setToolTip("<p>Puts the mask that the model sees over the scan, as a layer that can be painted in.</p>")
+        self.run_button.clicked.connect(self._predict)
+        self.body.addWidget(self.run_button)
+        self.progress = ProgressRow()
+        self.progress.cancelled.connect(self._model.cancel)
+        self.body.addWidget(self.progress)
+        self.notice = Notice()
+        self.body.addWidget(self.notice)
+        self.save_button = QPushButton("Save mask…")
+        self.save_button.setToolTip(
+            "<p>Writes the selected mask onto its scan's own grid: same shape, axis order and place in the patient. The scan itself is "
+            "never overwritten.</p>"
+        )
+        self.save_button.clicked.connect(self._save)
+        self.body.addWidget(self.save_button)
+        self.body.addStretch(1)
+
+        self._model.changed.connect(self._synchronise)
+        self._model.progressed.connect(lambda done, total: self.progress.step("Patch", done, total))
+        self._model.predicted.connect(self._predicted)
+        self._watch.eventsArrived.connect(self._look_for_models)
+        self._watch.runChanged.connect(self._fill_models)
+        layers = napari_viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
+            event.connect(self.reset_choices)
+        layers.selection.events.changed.connect(self._enable)
+        self._fill_models()
+        self.reset_choices()
+        self._synchronise()
+
+    def reset_choices(self, event: object = None) -> None:
+        """Offer the image layers that there are now; the choice stays where it can."""
+        chosen = self.images.currentData()
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        self.images.blockSignals(True)
+        self.images.clear()
+        for layer in images:
+            self.images.addItem(layer.name, layer)
+        # A scan that was just opened is the one that the user means.
+        self.images.setCurrentIndex(images.index(chosen) if chosen in images else len(images) - 1)
+        self.images.blockSignals(False)
+        self._enable()
+
+    # -- what the user wants -------------------------------------------------------------------------------------------------------
+
+    def _choose_model(self) -> None:
+        path = choose_file(self, "Choose a model", "Models (*.pt)")
+        if path is not None:
+            self.add_model(path)
+
+    def add_model(self, path: Path) -> None:
+        """Offer a checkpoint file, and choose it."""
+        self._extra_models.insert(0, path)
+        self._fill_models()
+        self.models.setCurrentIndex(self.models.findData(str(path)))
+
+    def _predict(self) -> None:
+        self.notice.say("")
+        self._model.predict(Path(self.models.currentData()), self.images.currentData(), _MODES[self.modes.currentText()])  # type: ignore[arg-type]
+
+    def _save(self) -> None:
+        layer = self._mask_to_save()
+        if layer is None:
+            return
+        native = native_of(layer)
+        source = native.source.path if native and native.source else None
+        ending = next((ending for ending in SUFFIXES if source and source.name.lower().endswith(ending)), ".nii.gz")
+        name = f"{volume_name(source) if source else layer.name}_seg{ending}"
+        path = choose_new_file(self, "Save the mask", name, "Masks (*.nii.gz *.nii *.nrrd *.mha *.mhd)")
+        if path is not None:
+            self.save_to(layer, path)
+
+    def save_to(self, layer: Labels, path: Path) -> None:
+        """Write a mask onto its scan's grid; the dialog has asked before a file is replaced."""
+        try:
+            written = write_volume(layer_to_volume(layer, self._viewer.layers), path, overwrite=True)
+        except Seg3dError as error:
+            self.notice.say_error(error)
+            return
+        self._stage.mark_saved(layer)
+        self.notice.say(f"Saved {layer.name} as {written}.")
+
+    def _mask_to_save(self) -> Labels | None:
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Labels):
+            return active
+        masks = [layer for layer in self._viewer.layers if isinstance(layer, Labels) and layer.visible]
+        return masks[-1] if masks else None
+
+    # -- what there is to see ------------------------------------------------------------------------------------------------------
+
+    def _fill_models(self) -> None:
+        chosen = self.models.currentData()
+        self.models.blockSignals(True)
+        self.models.clear()
+        for path in self._extra_models:
+            self.models.addItem(path.name, str(path))
+        for run in [run for run in find_runs() if run.best.exists()][:_MOST_MODELS]:
+            self.models.addItem(_model_name(run), str(run.best))
+        self.models.setCurrentIndex(max(0, self.models.findData(chosen)) if self.models.count() else -1)
+        self.models.setPlaceholderText("train one first, or choose a file")
+        self.models.blockSignals(False)
+        self._enable()
+
+    def _look_for_models(self, events: list[dict[str, object]]) -> None:
+        if any(event["kind"] == "checkpoint" for event in events):
+            self._fill_models()
+
+    def _enable(self, event: object = None) -> None:
+        if hasattr(self, "save_button"):
+            idle = self._model.job is None
+            self.run_button.setEnabled(idle and self.models.currentData() is not None and self.images.currentData() is not None)
+            self.save_button.setEnabled(self._mask_to_save() is not None)
+
+    def _synchronise(self) -> None:
+        if self._model.job is not None:
+            self.progress.begin("Loading the model…")
+        else:
+            self.progress.hide()
+            if self._model.error is not None:
+                self.notice.say_error(self._model.error)
+        self._enable()
+
+    def _predicted(self, layer: Labels, prediction: Prediction) -> None:
+        data, millilitres = prediction.labels.data, prediction.labels.grid.voxel_volume / 1000
+        names = dict(zip(layer.features["index"], layer.features["name"], strict=True))
+        volumes = [f"{names[value]} {(data == value).sum() * millilitres:.1f} ml" for value in list(names)[1 : _MOST_VOLUMES + 1]]
+        self.notice.say(f"Predicted in {duration(prediction.seconds)}: {', '.join(volumes)}.")
+
+
+def _combo(tooltip: str) -> QComboBox:
+    combo = QComboBox()
+    combo.setToolTip(tooltip)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(12)
+    return combo
+
+
+def _model_name(run: Run) -> str:
+    dice = run.best_dice()
+    return f"{run.name} (Dice {dice:.3f})" if dice is not None else run.name
