@@ -122,7 +122,7 @@ class Grid:
         if self.orientation != other.orientation:
             parts.append(f"axis order {self.orientation} against {other.orientation}")
         if not parts:
-            parts.append(f"the corners lie {self.distance(other):.2f} mm apart")
+            parts.append(f"the corners lie {self.distance(other):.3g} mm apart")
         return ", ".join(parts)
 
     def __str__(self) -> str:
