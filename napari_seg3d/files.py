@@ -60,7 +60,8 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_error(path: Path, error: OSError) -> WriteError:
     """Return what an operating system's refusal to write `path` means to the user."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    # Some libraries swallow the system's reason; a disk without room is one.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(path.parent)):
         return WriteError(
             f"The disk is full: {path} was not written.", "Free some space or choose another folder, then try again."
         )
@@ -94,6 +95,10 @@ def user_folder(kind: str) -> Path:
     except OSError as error:
         raise write_error(folder, error) from error
     return folder
+
+
+def _is_full(folder: Path) -> bool:
+    return folder.is_dir() and shutil.disk_usage(folder).free < 1 << 16
 
 
 def _flush_to_disk(file: Path) -> None:

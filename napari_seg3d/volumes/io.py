@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Callable
@@ -117,9 +118,12 @@ def write_volume(volume: Volume, path: str | Path, *, overwrite: bool = False) -
         write = _format_of(path).write
     except ReadError as error:
         raise WriteError(error.what, error.fix) from error
-    if volume.source is not None and _same_file(path, volume.source.path):
+    there = os.path.lexists(path)
+    if there and path.is_dir():
+        raise WriteError(f"{path} is a folder.", "Choose another name.")
+    if there and volume.source is not None and _same_file(path, volume.source.path):
         raise WriteError(f"{path} is the file that this was read from.", "Choose another name: a source is never overwritten.")
-    if path.exists() and not overwrite:
+    if there and not overwrite:
         raise WriteError(f"{path} exists already.", "Choose another name, or allow overwriting.")
     if volume.kind == "labels":
         volume = replace(volume, data=as_labels(volume.data, path.name))
@@ -128,23 +132,33 @@ def write_volume(volume: Volume, path: str | Path, *, overwrite: bool = False) -
             write(temporary, volume)
         except RuntimeError as error:  # SimpleITK says a full disk this way
             raise OSError(_first_line(error)) from error
+        for part in temporary.parent.iterdir():
+            # The data file of an .mhd replaces one of its own name only when both belong to the volume that is replaced.
+            if not there and os.path.lexists(path.parent / part.name):
+                raise WriteError(
+                    f"{path.parent / part.name} exists already.", "Choose another name: it may belong to another volume."
+                )
     return path
 
 
 def _guarded(path: Path, read: Callable[[Path], T]) -> T:
-    if not path.exists():
-        raise ReadError(f"{path} does not exist.", "Check the path.")
-    if path.is_dir():
-        raise ReadError(f"{path} is a folder, not a volume.", "Choose a file in it, or open it as a data set.")
-    if path.stat().st_size == 0:
-        raise ReadError(f"{path} is empty.", "Copy or export it again.")
     try:
+        if path.is_dir():
+            raise ReadError(f"{path} is a folder, not a volume.", "Choose a file in it, or open it as a data set.")
+        if path.stat().st_size == 0:
+            raise ReadError(f"{path} is empty.", "Copy or export it again.")
         return read(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ReadError(f"{path} does not exist.", "Check the path.") from error
     except ReadError:
         raise
     except Seg3dError as error:
         raise type(error)(f"{path}: {error.what}", error.fix) from error
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ReadError(
+                f"{path} cannot be read: {error.strerror}.", "Check the disk, and that you may read the file."
+            ) from error
         raise ReadError(f"{path} is cut off or damaged ({_first_line(error)}).", "Copy or export it again.") from error
     except MemoryError as error:
         raise ReadError(f"{path} does not fit into memory.", "Close other programs, or crop the scan.") from error
@@ -171,8 +185,9 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    # ITK puts the cause behind its own file names and addresses: "…/itkX.cxx:52: ITK ERROR: X(0x55…): the cause".
+    # ITK puts the cause behind its own file names and addresses, "…/itkX.cxx:52: ITK ERROR: X(0x55…): the cause", and the
+    # library for NRRD ends with it: "[nrrd] _nrrdRead: the cause".
     text = str(error).strip() or type(error).__name__
-    causes = [line for line in text.splitlines() if "ERROR" in line] or text.splitlines()
-    cleaned = re.sub(r"^.*?(ITK )?ERROR: (\w+\(0x[0-9a-f]+\): )?", "", causes[-1]).strip()
+    causes = [line for line in text.splitlines() if "ERROR" in line or line.startswith("[nrrd]")] or text.splitlines()
+    cleaned = re.sub(r"^(\[nrrd\] \w+: |.*?(ITK )?ERROR: (\w+\(0x[0-9a-f]+\): )?)", "", causes[-1]).strip()
     return (cleaned or type(error).__name__)[:200]

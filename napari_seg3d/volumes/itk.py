@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError
 from napari_seg3d.volumes.grid import FloatArray, Grid
-from napari_seg3d.volumes.volume import Source, Volume
+from napari_seg3d.volumes.streams import refuse_damaged
+from napari_seg3d.volumes.volume import Source, Volume, storable
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -25,6 +27,7 @@ def read_grid(path: Path) -> Grid:
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO(_reader_of(path))
     reader.ReadImageInformation()
     size, spacing = reader.GetSize(), reader.GetSpacing()
     return Grid(_three(size, 1), _affine(spacing, reader.GetOrigin(), reader.GetDirection()))
@@ -34,8 +37,9 @@ def read(path: Path) -> Volume:
     """Return the volume in a file; components or a fourth axis become channels, in front."""
     import SimpleITK as sitk
 
-    image = sitk.ReadImage(str(path))
-    name = "nrrd" if path.suffix.lower() in (".nrrd", ".nhdr") else "metaimage"
+    refuse_damaged(path)
+    image = sitk.ReadImage(str(path), imageIO=_reader_of(path))
+    name = "nrrd" if path.suffix.lower() == ".nrrd" else "metaimage"
     notes: tuple[str, ...] = ()
     data = sitk.GetArrayFromImage(image)  # (t), z, y, x, (component)
     components = image.GetNumberOfComponentsPerPixel()
@@ -61,15 +65,20 @@ def write(path: Path, volume: Volume) -> None:
     import SimpleITK as sitk
 
     sitk.WriteImage(to_itk(volume), str(path), useCompression=True)
+    # ITK does not notice a disk that fills up while the file is closed: only reading shows whether everything arrived.
+    try:
+        arrived = read(path).data
+    except (RuntimeError, ReadError, zlib.error) as error:
+        raise OSError("not all of it arrived on the disk") from error
+    if not np.array_equal(arrived, volume.data, equal_nan=arrived.dtype.kind == "f"):
+        raise OSError("other voxels arrived on the disk")
 
 
 def to_itk(volume: Volume) -> sitk.Image:
     """Return a copy of `volume` as a SimpleITK image in LPS+; several channels become components."""
     import SimpleITK as sitk
 
-    array = np.transpose(volume.data, (0, 3, 2, 1))  # c, z, y, x
-    if array.dtype == np.float16 or array.dtype == np.bool_:
-        array = array.astype(np.float32 if array.dtype == np.float16 else np.uint8)
+    array = np.transpose(storable(volume.data), (0, 3, 2, 1))  # c, z, y, x
     many = array.shape[0] > 1
     image = sitk.GetImageFromArray(np.moveaxis(array, 0, -1) if many else array[0], isVector=many)
     place(image, volume.grid)
@@ -87,6 +96,11 @@ def place(image: sitk.Image, grid: Grid) -> None:
 def from_itk_array(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return a view with axes (I, J, K) of the ``(z, y, x)`` array of a SimpleITK image."""
     return np.transpose(array, (2, 1, 0))
+
+
+def _reader_of(path: Path) -> str:
+    # Left alone, ITK goes by the content and would take a lone DICOM slice under the name of a volume.
+    return "NrrdImageIO" if path.suffix.lower() == ".nrrd" else "MetaImageIO"
 
 
 def _affine(spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...]) -> FloatArray:

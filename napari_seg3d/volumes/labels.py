@@ -17,6 +17,8 @@ _MOST_LABELS = 256
 # How many labelled voxels must have a like neighbour. Measured: images 0.03 to 0.10, masks 0.65 (grey matter in nine thick
 # slices) to 0.99.
 _UNNAMED_SHARE, _NAMED_SHARE = 0.6, 0.25
+# No scan of tissue leaves so many of its voxels at 0.
+_NEARLY_EMPTY = 0.05
 
 
 def smallest_integer(minimum: int, maximum: int) -> np.dtype[np.integer]:
@@ -25,7 +27,7 @@ def smallest_integer(minimum: int, maximum: int) -> np.dtype[np.integer]:
         info = np.iinfo(candidate)
         if info.min <= minimum and maximum <= info.max:
             return np.dtype(candidate)
-    raise LabelError(f"Label values up to {maximum} do not fit 64 bits.", "Renumber the labels.")
+    raise LabelError(f"Label values from {minimum:.4g} to {maximum:.4g} do not fit 64 bits.", "Renumber the labels.")
 
 
 def as_labels(data: NDArray[np.generic], name: str = "The mask") -> NDArray[np.integer]:
@@ -62,7 +64,11 @@ def as_labels(data: NDArray[np.generic], name: str = "The mask") -> NDArray[np.i
                 f"{name} holds fractional values (such as {example:.4g}, {int(fractional.sum())} voxels), so it is no mask.",
                 "If it is a probability map, threshold it; if it was resampled, do that again with nearest neighbour.",
             )
-    return data.astype(smallest_integer(int(data.min()), int(data.max())), copy=False)
+    try:
+        smallest = smallest_integer(int(data.min()), int(data.max()))
+    except LabelError as error:
+        raise LabelError(f"{name}: {error.what}", error.fix) from error
+    return data.astype(smallest, copy=False)
 
 
 def looks_like_labels(data: NDArray[np.generic], name: str = "") -> bool:
@@ -78,13 +84,15 @@ def looks_like_labels(data: NDArray[np.generic], name: str = "") -> bool:
     if data.dtype.kind == "f" and not (np.isfinite(volume).all() and (volume == np.rint(volume)).all()):
         return False
     named = bool(_MASK_WORDS.search(name.lower()))
-    if volume.min() < 0:
+    if volume.min() < 0 or volume.max() > np.iinfo(np.int64).max:
         return False
     if volume.max() == volume.min():
         return named or bool(volume.max() == 0 and data.dtype.kind != "f")
     # An image has thousands of values: look at a part first, so that a large scan is not sorted whole.
     if len(np.unique(volume[:: max(1, volume.shape[0] // 8)])) > _MOST_LABELS or len(np.unique(volume)) > _MOST_LABELS:
         return False
+    if named and np.count_nonzero(volume) < _NEARLY_EMPTY * volume.size:
+        return True  # single painted voxels have no neighbours
     return _share_of_like_neighbours(volume) > (_NAMED_SHARE if named else _UNNAMED_SHARE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError
 from napari_seg3d.volumes.grid import FloatArray, Grid
-from napari_seg3d.volumes.volume import Source, Volume
+from napari_seg3d.volumes.volume import Source, Volume, storable
 
 NAME = "nifti"
-_TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_TO_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # by the spatial unit code; mm where there is none, or one that does not exist
 _LABEL_INTENT = 1002
 _UNKNOWN_ORIENTATION = (
     "The file does not say how it lies in the patient (sform and qform code are 0): "
@@ -31,10 +32,11 @@ def read_grid(path: Path) -> Grid:
 
 def read(path: Path) -> Volume:
     """Return the volume in a NIfTI file; a fourth axis becomes channels, in front."""
-    image = nib.load(path)
+    # Not mapped into memory: the volume must outlive whatever another program does to the file.
+    image = nib.load(path, mmap=False)
     _spatial_shape(path, image.shape)
     _refuse_short_file(path, image)
-    data = _channels_first(path, _values(image))
+    data = _channels_first(path, storable(_values(path, image)))
     notes = _notes(image)
     if data.shape[0] > 1:
         notes += (f"The fourth axis of the file ({data.shape[0]} long) was read as channels.",)
@@ -43,21 +45,21 @@ def read(path: Path) -> Volume:
 
 def write(path: Path, volume: Volume) -> None:
     """Write `volume`; the source's NIfTI header gives version, sform, qform, their codes and units."""
-    data = np.moveaxis(volume.data, 0, 3) if volume.data.shape[0] > 1 else volume.data[0]
+    data = storable(volume.data)
+    data = np.moveaxis(data, 0, 3) if data.shape[0] > 1 else data[0]
     header = volume.source.header if volume.source is not None else None
     kept = header if isinstance(header, Nifti1Header) and _same_affine(header, volume.affine) else None
     is_nifti2 = kept is not None and int(kept["sizeof_hdr"]) == 540
-    image = (nib.Nifti2Image if is_nifti2 or max(data.shape) > 32767 else nib.Nifti1Image)(data, volume.affine)
+    kind = nib.Nifti2Image if is_nifti2 or max(data.shape) > 32767 else nib.Nifti1Image
+    image = kind(data, volume.affine, dtype=data.dtype)
     if kept is None:
         image.header.set_xyzt_units("mm")
         image.set_sform(volume.affine, code=1)
         image.set_qform(volume.affine, code=1, strip_shears=True)
     else:
-        image.header.set_xyzt_units(*kept.get_xyzt_units())
         _copy_orientation(kept, image.header)
     if volume.kind == "labels":
         image.header["intent_code"] = _LABEL_INTENT
-    image.header.set_data_dtype(data.dtype)
     # `to_filename` would derive sform and qform from the affine again; the header already holds what the source said.
     image._affine = None
     image.to_filename(path)
@@ -71,33 +73,44 @@ def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _affine(image: SpatialImage) -> FloatArray:
-    scale = _TO_MM.get(image.header.get_xyzt_units()[0], 1.0)
-    affine = np.array(image.affine, dtype=np.float64)
-    affine[:3] *= scale
-    return affine
+    return _in_mm(image.header, image.affine)
+
+
+def _in_mm(header: Nifti1Header, affine: FloatArray) -> FloatArray:
+    scaled = np.array(affine, dtype=np.float64)
+    scaled[:3] *= _TO_MM.get(int(header["xyzt_units"]) % 8, 1.0)
+    return scaled
 
 
 def _same_affine(header: Nifti1Header, affine: FloatArray) -> bool:
-    scale = _TO_MM.get(header.get_xyzt_units()[0], 1.0)
-    stored = np.array(header.get_best_affine(), dtype=np.float64)
-    stored[:3] *= scale
-    return bool(np.allclose(stored, affine, rtol=0, atol=1e-6))
+    return bool(np.allclose(_in_mm(header, header.get_best_affine()), affine, rtol=0, atol=1e-6))
 
 
 def _copy_orientation(source: Nifti1Header, target: Nifti1Header) -> None:
     # Field by field: going through matrices would round the quaternion and lose an sform that disagrees with the qform.
     for name in ("sform_code", "srow_x", "srow_y", "srow_z", "qform_code", "quatern_b", "quatern_c", "quatern_d"):
         target[name] = source[name]
-    for name in ("qoffset_x", "qoffset_y", "qoffset_z"):
+    for name in ("qoffset_x", "qoffset_y", "qoffset_z", "xyzt_units"):
         target[name] = source[name]
     target["pixdim"][:4] = source["pixdim"][:4]
 
 
-def _values(image: SpatialImage) -> NDArray[np.generic]:
+def _values(path: Path, image: SpatialImage) -> NDArray[np.generic]:
+    if path.suffix.lower() != ".gz":
+        return _scaled(image)
+    with gzip.open(path) as stream:
+        data = _scaled(type(image).from_stream(stream))
+        # nibabel stops at the last voxel, in front of the check sum: without a look at that, damage would pass for a scan.
+        while stream.read(1 << 20):
+            pass
+        return data
+
+
+def _scaled(image: SpatialImage) -> NDArray[np.generic]:
     slope, inter = image.dataobj.slope, image.dataobj.inter
     if (slope, inter) == (1, 0):
-        data: NDArray[np.generic] = np.asanyarray(image.dataobj)
-        return data.astype(data.dtype.newbyteorder("="), copy=False)
+        plain: NDArray[np.generic] = np.asanyarray(image.dataobj)
+        return plain
     scaled: NDArray[np.generic] = image.get_fdata(dtype=np.float32, caching="unchanged")
     return scaled
 
@@ -137,7 +150,8 @@ def _notes(image: SpatialImage) -> tuple[str, ...]:
     if sform_code > 0 and qform_code > 0:
         shape = _spatial_shape(Path(), image.shape)
         try:
-            differs = Grid(shape, image.get_sform()).difference(Grid(shape, image.get_qform()))
+            sform, qform = (Grid(shape, _in_mm(header, affine)) for affine in (image.get_sform(), image.get_qform()))
+            differs = sform.difference(qform)
         except Exception as error:  # noqa: BLE001  a broken qform beside a sound sform is worth a word, not a refusal
             differs = f"the qform cannot be used ({error})"
         if differs:

@@ -16,6 +16,13 @@ from napari_seg3d.volumes.grid import FloatArray, Grid
 Kind = Literal["image", "labels"]
 
 
+def storable(data: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return `data` as a number type of this machine's byte order that every format can hold, unchanged where it is one."""
+    other = {"b1": np.uint8, "f2": np.float32, "f12": np.float64, "f16": np.float64}
+    wanted = other.get(f"{data.dtype.kind}{data.dtype.itemsize}", data.dtype.newbyteorder("="))
+    return data.astype(wanted, copy=False)
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a volume came from, and what is needed to write a mask back the same way.
