@@ -30,7 +30,7 @@ def resample(volume: Volume, grid: Grid, interpolation: Literal["nearest", "line
     Returns
     -------
     array of shape (C, I, J, K)
-        On `grid`.
+        On `grid`; float32 where whole numbers were interpolated, else of the volume's own type.
     """
     if volume.grid.matches(grid):
         return volume.data
@@ -41,10 +41,13 @@ def resample(volume: Volume, grid: Grid, interpolation: Literal["nearest", "line
     resampler = sitk.ResampleImageFilter()
     resampler.SetReferenceImage(reference)
     resampler.SetInterpolator(sitk.sitkNearestNeighbor if interpolation == "nearest" else sitk.sitkLinear)
+    data = volume.data
+    if interpolation == "linear" and data.dtype.kind in "biu":
+        data = data.astype(np.float32)  # ITK would cut the fractions off, and darken the image by half a step
     channels = []
-    for channel in range(volume.data.shape[0]):
+    for channel in range(data.shape[0]):
         # One voxel of border on each side stands for "the nearest value" just outside the first and last voxel centre.
-        padded = np.pad(volume.data[channel : channel + 1], ((0, 0), (1, 1), (1, 1), (1, 1)), mode="edge")
+        padded = np.pad(data[channel : channel + 1], ((0, 0), (1, 1), (1, 1), (1, 1)), mode="edge")
         affine = volume.affine.copy()
         affine[:3, 3] -= affine[:3, :3] @ np.ones(3)
         image = to_itk(Volume(padded, affine, volume.kind))
