@@ -108,6 +108,6 @@ def test_errors_say_what_and_what_to_do() -> None:
     assert str(error) == "a.nii was not written.\nChoose another folder."
     assert str(WriteError("a.nii was not written.")) == "a.nii was not written."
     # A worker swallows RuntimeErrors, so none of ours may be one.
-    kinds = [Seg3dError, *Seg3dError.__subclasses__()]
+    kinds: list[type[Exception]] = [Seg3dError, *Seg3dError.__subclasses__()]
     assert len(kinds) > 5
     assert not any(issubclass(kind, RuntimeError) for kind in kinds)

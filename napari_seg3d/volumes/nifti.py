@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
@@ -60,9 +61,11 @@ def write(path: Path, volume: Volume) -> None:
         _copy_orientation(kept, image.header)
     if volume.kind == "labels":
         image.header["intent_code"] = _LABEL_INTENT
-    # `to_filename` would derive sform and qform from the affine again; the header already holds what the source said.
+    # Writing would derive sform and qform from the affine again; the header already holds what the source said.
     image._affine = None
-    image.to_filename(path)
+    # nibabel leaves its file open when the disk is full, and Windows cannot remove an open file: this closes it.
+    with ImageOpener(path, "wb") as stream:
+        image.to_stream(stream)
 
 
 def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.nifti1 import Nifti1Extension
+from numpy.typing import NDArray
 
 from napari_seg3d.errors import LabelError, ReadError
 from napari_seg3d.volumes import read_grid, read_volume, write_volume
@@ -21,13 +22,13 @@ ORIENTATION = (
 LPI = affine_of(((0, 1, 2), (-1, -1, 1)), (10, -5, 20))
 
 
-def scan(dtype: str = "i2", shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+def scan(dtype: str = "i2", shape: tuple[int, ...] = SHAPE) -> NDArray[np.generic]:
     return np.random.default_rng(0).normal(100, 20, shape).astype(dtype)
 
 
 def save_mask_of(path: Path) -> nib.Nifti1Image:
     image = read_volume(path, "image")
-    mask = image.with_data((image.data[:1] > 100).astype(np.uint8), "labels")
+    mask = image.with_data((image.data[:1].astype(np.float64) > 100).astype(np.uint8), "labels")
     return nib.load(write_volume(mask, path.parent / "mask.nii.gz"))
 
 
@@ -36,7 +37,7 @@ def save_mask_of(path: Path) -> nib.Nifti1Image:
 @pytest.mark.parametrize("codes", [(0, 1), (1, 0), (2, 4), (4, 2), (1, 1), (0, 0)])
 @pytest.mark.parametrize("order", [">", "<"])
 def test_a_mask_keeps_sform_and_qform_of_its_image_to_the_bit(
-    codes: tuple[int, int], same: bool, version: type, order: str, tmp_path: Path
+    codes: tuple[int, int], same: bool, version: type[nib.Nifti1Image], order: str, tmp_path: Path
 ) -> None:
     header = version.header_class(endianness=order)
     image = version(scan(f"{order}i2"), None, header)
@@ -200,7 +201,7 @@ def test_an_affine_that_collapses_an_axis_names_the_file(tmp_path: Path) -> None
 
 
 def test_masks_stored_as_floats(tmp_path: Path) -> None:
-    values = (scan() > 100).astype(np.float64) * 7
+    values = (scan().astype(np.float64) > 100) * 7.0
     nib.Nifti1Image(values, LPI).to_filename(tmp_path / "whole.nii.gz")
     volume = read_volume(tmp_path / "whole.nii.gz", "labels")
     assert volume.data.dtype == np.uint8

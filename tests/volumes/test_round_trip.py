@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from napari_seg3d.volumes import SUFFIXES, Volume, read_grid, read_volume, write_volume
@@ -33,7 +34,7 @@ def expected(affine: NDArray[np.float64]) -> Places:
 def places_by_nibabel(path: Path) -> Places:
     image = nib.load(path)
     data = np.asarray(image.dataobj)
-    return {int(data[tuple(voxel)]): nib.affines.apply_affine(image.affine, voxel) for voxel in np.argwhere(data)}
+    return {int(data[tuple(voxel)]): apply_affine(image.affine, voxel) for voxel in np.argwhere(data)}
 
 
 def places_by_itk(path: Path) -> Places:

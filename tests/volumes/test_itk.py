@@ -1,0 +1,98 @@
+"""NRRD and MetaImage files as other programs write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes import read_grid, read_volume
+
+VALUES = np.random.default_rng(0).normal(100, 20, (3, 4, 5)).astype(np.int16)
+
+
+def nrrd(path: Path, fields: str, data: bytes) -> Path:
+    path.write_bytes(f"NRRD0004\ntype: int16\ndimension: 3\nsizes: 3 4 5\nencoding: raw\n{fields}\n\n".encode() + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("space", "orientation", "origin"),
+    [
+        ("left-posterior-superior", "LPS", (-1, -2, 3)),
+        ("right-anterior-superior", "RAS", (1, 2, 3)),
+        ("left-anterior-superior", "LAS", (-1, 2, 3)),
+    ],
+)
+def test_spaces_of_nrrd(space: str, orientation: str, origin: tuple[int, int, int], tmp_path: Path) -> None:
+    fields = f"space: {space}\nspace directions: (2,0,0) (0,3,0) (0,0,4)\nspace origin: (1,2,3)\nendian: little"
+    path = nrrd(tmp_path / "scan.nrrd", fields, VALUES.astype("<i2").tobytes("F"))
+    volume = read_volume(path)
+    assert volume.orientation == orientation
+    assert volume.spacing == (2.0, 3.0, 4.0)
+    np.testing.assert_allclose(volume.affine[:3, 3], origin)
+    np.testing.assert_array_equal(volume.data[0], VALUES)
+    assert read_grid(path).matches(volume.grid)
+
+
+def test_big_endian_nrrd(tmp_path: Path) -> None:
+    volume = read_volume(nrrd(tmp_path / "scan.nrrd", "endian: big", VALUES.astype(">i2").tobytes("F")))
+    assert volume.data.dtype == np.int16
+    np.testing.assert_array_equal(volume.data[0], VALUES)
+
+
+def test_big_endian_metaimage(tmp_path: Path) -> None:
+    header = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = True\nElementSpacing = 2 3 4\n"
+        "DimSize = 3 4 5\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    (tmp_path / "scan.mha").write_bytes(header.encode() + VALUES.astype(">i2").tobytes("F"))
+    volume = read_volume(tmp_path / "scan.mha")
+    assert volume.data.dtype == np.int16
+    assert volume.spacing == (2.0, 3.0, 4.0)
+    np.testing.assert_array_equal(volume.data[0], VALUES)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mhd"])
+def test_two_and_four_axes(ending: str, compress: bool, tmp_path: Path) -> None:
+    path = tmp_path / f"scan{ending}"
+    flat = sitk.GetImageFromArray(VALUES[:, :, 0].T)
+    flat.SetSpacing((2, 3))
+    flat.SetOrigin((10, 20))
+    sitk.WriteImage(flat, str(path), useCompression=compress)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.data, VALUES[np.newaxis, :, :, :1])
+    np.testing.assert_allclose(volume.affine, [[-2, 0, 0, -10], [0, -3, 0, -20], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert read_grid(path).matches(volume.grid)
+
+    times = [VALUES, VALUES + 1]
+    series = sitk.JoinSeries([sitk.GetImageFromArray(values.T) for values in times])
+    series.SetSpacing((2, 3, 4, 1.5))
+    sitk.WriteImage(series, str(path), useCompression=compress)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.data, times)
+    assert volume.spacing == (2.0, 3.0, 4.0)
+    assert "fourth axis" in volume.notes[0]
+    assert read_grid(path).matches(volume.grid)
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_complex_numbers_and_vectors_in_time_are_refused(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"scan{ending}"
+    vector = sitk.GetImageFromArray(np.zeros((5, 4, 3, 2), np.float32), isVector=True)
+    sitk.WriteImage(sitk.JoinSeries([vector, vector]), str(path))
+    with pytest.raises(ReadError, match=r"scan\.\w+ "):
+        read_volume(path)
+
+
+def test_one_file_per_slice(tmp_path: Path) -> None:
+    for k in range(5):
+        (tmp_path / f"slice{k}.raw").write_bytes(VALUES[:, :, k].tobytes("F"))
+    header = "ObjectType = Image\nNDims = 3\nDimSize = 3 4 5\nElementType = MET_SHORT\nElementDataFile = "
+    for files in ("slice%d.raw 0 4 1\n", "LIST\n" + "".join(f"slice{k}.raw\n" for k in range(5))):
+        (tmp_path / "scan.mhd").write_text(header + files)
+        np.testing.assert_array_equal(read_volume(tmp_path / "scan.mhd").data[0], VALUES)
