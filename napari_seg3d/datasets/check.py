@@ -327,7 +327,6 @@ def _same_subjects(groups: Sequence[SubjectGroup]) -> Problem:
         "warning",
         f"{what}. Cases of one subject stay on one side of the split.",
         "If they are different people, say who is who in a subjects.csv with the columns case and subject.",
-        first.cases[0],
     )
 
 

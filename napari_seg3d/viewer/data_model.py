@@ -38,10 +38,12 @@ class DataModel(QObject):
         """Open a data set and check it in the background; what is open stays until the new one is found sound."""
         if self.job is not None:
             self.job.cancel()
-        job = start_job(lambda _job: open_dataset(folder, masks))
-        self.job, self.error = job, None
-        job.returned.connect(lambda dataset: self._opened(job, folder, masks, dataset))
-        job.failed.connect(lambda error: self._failed(job, error))
+        self.error = None
+        self.job = job = start_job(
+            lambda _job: open_dataset(folder, masks),
+            returned=lambda dataset: self._opened(job, folder, masks, dataset),
+            failed=lambda error: self._failed(job, error),
+        )
         self.changed.emit()
 
     def show_case(self, case: Case) -> None:
@@ -54,12 +56,13 @@ class DataModel(QObject):
             return read_case_image(case), mask
 
         labels = (self.report.dataset if self.report else self.dataset).labels if self.dataset else {}
-        job = start_job(read)
-        self._case_job = job
-        job.returned.connect(lambda volumes: self._show(case, *volumes, labels))
-        job.failed.connect(lambda error: self.caseShown.emit(case, error, []))
+        self._case_job = start_job(
+            read,
+            returned=lambda volumes: self._show(case, labels, *volumes),
+            failed=lambda error: self.caseShown.emit(case, error, []),
+        )
 
-    def _show(self, case: Case, image: Volume, mask: Volume | None, labels: Mapping[int, str]) -> None:
+    def _show(self, case: Case, labels: Mapping[int, str], image: Volume, mask: Volume | None) -> None:
         error: Seg3dError | None = None
         if mask is not None and not mask.grid.matches(image.grid):
             error = GeometryError(
@@ -74,12 +77,13 @@ class DataModel(QObject):
         if job is not self.job:
             return
         self.folder, self.masks, self.dataset, self.report = folder, masks, dataset, None
-        check = start_job(lambda checking: check_dataset(dataset, checking.progress, checking.is_cancelled))
-        self.job = check
-        check.progressed.connect(self.progressed)
-        check.returned.connect(lambda report: self._checked(check, report))
-        check.failed.connect(lambda error: self._failed(check, error))
-        check.cancelled.connect(lambda: self._failed(check, None))
+        self.job = check = start_job(
+            lambda checking: check_dataset(dataset, checking.progress, checking.is_cancelled),
+            progressed=self.progressed.emit,
+            returned=lambda report: self._checked(check, report),
+            failed=lambda error: self._failed(check, error),
+            cancelled=lambda: self._failed(check, None),
+        )
         self.changed.emit()
 
     def _checked(self, job: Job, report: Report) -> None:

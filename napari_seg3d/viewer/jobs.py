@@ -52,6 +52,10 @@ class Job(QObject):
         """How long it has been running."""
         return time.monotonic() - self._began
 
+    def start(self) -> None:
+        """Begin; called once, by `start_job`."""
+        self._thread.start()
+
     def cancel(self) -> None:
         """Ask the work to stop; returns at once."""
         self._stop.set()
@@ -100,8 +104,19 @@ class Job(QObject):
 _REPORT = "The terminal that started napari shows the details; please report them."
 
 
-def start_job(work: Callable[[Job], Any]) -> Job:
-    """Run ``work(job)`` in a thread; connect to the signals of the returned job before giving control back to the window."""
+def start_job(work: Callable[[Job], Any], **slots: Callable[..., Any]) -> Job:
+    """Run ``work(job)`` in a thread.
+
+    Parameters
+    ----------
+    work : callable
+        Called with the job; may raise anything.
+    **slots : callable
+        What to call when a signal of that name arrives (`progressed`, `returned`, `failed`, `cancelled`, `ended`). They are connected
+        before the thread starts: a quick job would else be done before anybody listens.
+    """
     job = Job(work)
-    job._thread.start()
+    for name, slot in slots.items():
+        getattr(job, name).connect(slot)
+    job.start()
     return job

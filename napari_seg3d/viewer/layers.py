@@ -32,6 +32,8 @@ _COLOURS = (
     "#fabed4", "#9a6324", "#aaffc3", "#800000", "#dcbeff", "#808000", "#ffd8b1", "#6a79f7", "#a9a9a9", "#fffac8",
 )  # fmt: skip
 _SAMPLED_VOXELS = 200_000
+# Radiologists' screens interpolate; masks stay voxel by voxel, as they are painted.
+_SMOOTH = {"interpolation2d": "linear"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,12 @@ def layer_data(volume: Volume, name: str, labels: Mapping[int, str] | None = Non
     names = [name] if len(arrays) == 1 else [f"{name} [{number}]" for number in range(1, len(arrays) + 1)]
     layers: list[LayerTuple] = []
     for number, (array, channel_name) in enumerate(zip(arrays, names, strict=True)):
-        settings = {"name": channel_name, "contrast_limits": contrast_limits(array), "colormap": "gray", "visible": number == 0}
+        settings = {
+            "name": channel_name,
+            "contrast_limits": contrast_limits(array),
+            "colormap": "gray",
+            "visible": number == 0,
+        } | _SMOOTH
         layers.append((array, shared | settings, "image"))
     return layers
 

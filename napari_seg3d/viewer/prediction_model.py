@@ -50,12 +50,14 @@ class PredictionModel(QObject):
             predictor = self._predictor(model)
             return predictor.predict(scan, mode, job.progress, job.is_cancelled), predictor.labels
 
-        job = start_job(work)
-        self.job, self.error = job, None
-        job.progressed.connect(self.progressed)
-        job.returned.connect(lambda result: self._show(layer, *result))
-        job.failed.connect(self._failed)
-        job.ended.connect(self._ended)
+        self.error = None
+        self.job = start_job(
+            work,
+            progressed=self.progressed.emit,
+            returned=lambda result: self._show(layer, *result),
+            failed=self._failed,
+            ended=self._ended,
+        )
         self.changed.emit()
 
     def cancel(self) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_seg3d.errors import Seg3dError
 from napari_seg3d.training import Run
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.run_watch import RunWatch
@@ -52,16 +51,11 @@ class PreviewModel(QObject):
             mask = read_volume(newest["mask"], "labels") if newest["mask"] else None
             return read_volume(newest["image"], "image"), mask, read_volume(run.folder / newest["prediction"], "labels")
 
-        job = start_job(read)
-        job.returned.connect(lambda volumes: self._show(run, newest, *volumes))
-        job.failed.connect(self._fail)
+        start_job(read, returned=lambda volumes: self._show(run, newest, *volumes), failed=self.failed.emit)
 
     def _show(self, run: Run, event: dict[str, Any], image: Volume, mask: Volume | None, prediction: Volume) -> None:
         if run != self._watch.run or not self.is_on:
             return
-        names = next((found["labels"] for found in self._watch.events if found["kind"] == "plan"), {})
+        names: dict[str, str] = next((found["labels"] for found in self._watch.events if found["kind"] == "plan"), {})
         labels = {int(value): name for value, name in names.items()}
         self._stage.show_preview(event["case"], image, mask, prediction, labels, f"epoch {event['epoch']:g}")
-
-    def _fail(self, error: Seg3dError) -> None:
-        self.failed.emit(error)

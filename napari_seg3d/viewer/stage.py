@@ -69,7 +69,7 @@ class Stage:
         At first it comes to the front, unless the user is drawing; afterwards only the prediction changes, and neither the view nor
         the selected layer do.
         """
-        prediction_name = f"{case} prediction, {caption}"
+        prediction_name = f"{case} {caption}"
         if self._preview and all(layer in self._viewer.layers for layer in self._preview):
             ((data, _, _),) = layer_data(prediction, "")
             layer = self._preview[-1]
@@ -149,4 +149,4 @@ class Stage:
 
 
 def _checksum(layer: Labels) -> int:
-    return zlib.crc32(np.ascontiguousarray(layer.data))
+    return zlib.crc32(np.ascontiguousarray(layer.data).data)

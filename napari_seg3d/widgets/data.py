@@ -44,7 +44,7 @@ class DataDock(Dock):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
+        super().__init__("Data")
         session = session_of(napari_viewer)
         session.add_dock(self)
         self._model = session.data

@@ -25,11 +25,16 @@ from napari_seg3d.errors import Seg3dError
 
 #: Docks are laid out for this width; a laptop of 1366 pixels keeps more than two thirds of its screen for the scan.
 DOCK_WIDTH = 360
-_COLOURS = {"error": "#e06c60", "warning": "#e0b040", "info": "palette(text)"}
+_STYLES = {"error": "color: #e06c60", "warning": "color: #e0b040", "info": ""}
 
 
 class Dock(QScrollArea):
     """A dock whose content scrolls when the screen is too low for it.
+
+    Parameters
+    ----------
+    title : str
+        What its tab says.
 
     Attributes
     ----------
@@ -37,8 +42,9 @@ class Dock(QScrollArea):
         Where its parts go, from top to bottom.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, title: str) -> None:
         super().__init__()
+        self._title = title
         content = QWidget()
         self.body = QVBoxLayout(content)
         self.body.setContentsMargins(8, 8, 8, 8)
@@ -48,13 +54,12 @@ class Dock(QScrollArea):
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumWidth(DOCK_WIDTH)
-        self._has_been_shown = False
+        self._has_a_place = False
 
     def showEvent(self, event: QShowEvent) -> None:
         """Join our other docks as a tab at first sight: three of them above each other fit no screen, and napari cannot be asked to."""
         super().showEvent(event)
-        if not self._has_been_shown:
-            self._has_been_shown = True
+        if not self._has_a_place:
             QTimer.singleShot(0, self._join_others)
 
     def come_forward(self) -> None:
@@ -67,12 +72,19 @@ class Dock(QScrollArea):
     def _join_others(self) -> None:
         frame = _frame_of(self)
         window = frame.parentWidget() if frame is not None else None
-        if frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
+        if self._has_a_place or frame is None or not isinstance(window, QMainWindow):
             return
-        area = window.dockWidgetArea(frame)
+        self._has_a_place = True
+        frame.setWindowTitle(self._title)  # the plugin's name behind it would be cut off in the tab
         for other in window.findChildren(Dock):
             beside = _frame_of(other)
-            if beside is not None and beside is not frame and beside.isVisible() and window.dockWidgetArea(beside) == area:
+            if (
+                other is not self
+                and other._has_a_place
+                and beside is not None
+                and not beside.isFloating()
+                and not beside.isHidden()
+            ):
                 window.tabifyDockWidget(beside, frame)
                 frame.raise_()
                 return
@@ -101,6 +113,10 @@ class Folded(QCollapsible):
         self.rows = QVBoxLayout(content)
         self.rows.setContentsMargins(0, 0, 0, 0)
         self.setContent(content)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.layout().setSpacing(0)
+        self.setCollapsedIcon("▸")
+        self.setExpandedIcon("▾")
         self.setDuration(0)
         self.collapse(animate=False)
 
@@ -119,7 +135,7 @@ class Notice(QLabel):
         """Show `text` as "info", "warning" or "error"; empty text hides the notice."""
         # Long paths have no place to break; one behind each separator gives them some.
         self.setText(text.replace("/", "/\u200b").replace("\\", "\\\u200b"))
-        self.setStyleSheet(f"color: {_COLOURS[kind]}")
+        self.setStyleSheet(_STYLES[kind])
         self.setVisible(bool(text))
 
     def say_error(self, error: Seg3dError | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QPushButton, QToolButton
 
 from napari_seg3d.errors import Seg3dError
@@ -38,7 +39,7 @@ class PredictDock(Dock):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
+        super().__init__("Predict")
         self._viewer = napari_viewer
         session = session_of(napari_viewer)
         session.add_dock(self)
@@ -174,6 +175,8 @@ class PredictDock(Dock):
         for run in [run for run in find_runs() if run.best.exists()][:_MOST_MODELS]:
             self.models.addItem(_model_name(run), str(run.best))
         self.models.setCurrentIndex(max(0, self.models.findData(chosen)) if self.models.count() else -1)
+        for row in range(self.models.count()):
+            self.models.setItemData(row, self.models.itemData(row), Qt.ItemDataRole.ToolTipRole)
         self.models.setPlaceholderText("train one first, or choose a file")
         self.models.blockSignals(False)
         self._enable()
@@ -214,4 +217,4 @@ def _combo(tooltip: str) -> QComboBox:
 
 def _model_name(run: Run) -> str:
     dice = run.best_dice()
-    return f"{run.name} (Dice {dice:.3f})" if dice is not None else run.name
+    return f"Dice {dice:.3f}, {run.name}" if dice is not None else run.name

@@ -45,7 +45,7 @@ class TrainDock(Dock):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
+        super().__init__("Train")
         session = session_of(napari_viewer)
         session.add_dock(self)
         self._data, self._watch, self._preview = session.data, session.watch, session.preview
