@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import CyclicLabelColormap
 from numpy.typing import NDArray
@@ -88,7 +87,7 @@ def labels_settings(names: Mapping[int, str] | None = None) -> dict[str, Any]:
     settings: dict[str, Any] = {"colormap": CyclicLabelColormap(colors=colours, background_value=0), "opacity": 0.5}
     if names:
         values = {0: "background"} | {int(value): text for value, text in names.items()}
-        settings["features"] = pd.DataFrame({"index": list(values), "name": list(values.values())})
+        settings["features"] = {"index": list(values), "name": list(values.values())}
     return settings
 
 
