@@ -245,9 +245,9 @@ def _config(
 
     changes: dict[str, Any] = {}
     if masks is not None:
-        changes["data.masks"] = str(masks.expanduser().absolute())
+        changes["data.masks"] = str(masks)
     if subjects is not None:
-        changes["data.subjects"] = str(subjects.expanduser().absolute())
+        changes["data.subjects"] = str(subjects)
     if minutes is not None:
         changes["optimization.minutes"] = minutes
     for setting in settings:
@@ -261,7 +261,7 @@ def _config(
     if config is not None:
         base = TrainConfig.from_yaml(config)
         if folder is not None:
-            changes["data.images"] = str(folder.expanduser().absolute())
+            changes["data.images"] = str(folder)
     elif folder is not None:
         base = TrainConfig.parse({"data": {"images": str(folder)}})
     else:

@@ -17,7 +17,8 @@ missing=()
 if command -v dpkg-query >/dev/null; then
   for package in "${packages[@]}"; do
     # Some names gained a suffix in newer releases (libfoo0t64); either will do.
-    dpkg-query -W -f '${Status}\n' "$package" "${package}t64" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    status=$(dpkg-query -W -f '${Status}\n' "$package" "${package}t64" 2>/dev/null || true)
+    [[ $status == *"install ok installed"* ]] || missing+=("$package")
   done
 elif ! command -v xvfb-run >/dev/null; then
   missing=(xvfb)

@@ -6,6 +6,7 @@ The Train dock and the command line both start exactly this. It says everything 
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import os
 import sys
@@ -15,10 +16,13 @@ from pathlib import Path
 import psutil
 
 from napari_seg3d.errors import Seg3dError
+from napari_seg3d.files import write_error
 from napari_seg3d.training.runs import Run
 
 # A viewer beside this process stays smooth, and nobody waits for a training that could use the rest of the machine.
 _NICENESS = 10
+# Kept free on the disk, so that a run that fills it can still say so.
+_RESERVE = 64 * 1024
 
 
 def main(folder: str) -> int:
@@ -27,23 +31,27 @@ def main(folder: str) -> int:
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
     run = Run(Path(folder))
+    reserve = run.folder / ".room-for-last-words"
     try:
+        reserve.write_bytes(bytes(_RESERVE))
         # Imported here, so that a broken installation is reported like every other failure.
         from napari_seg3d.training.loop import train
 
         train(run, started=psutil.Process().create_time())
-    except Seg3dError as error:
-        traceback.print_exc()
-        _say_failed(run, error.what, error.fix)
-        return 1
-    except BaseException as error:  # noqa: BLE001  the last resort: whatever it is, the user is told
+    except BaseException as error:  # noqa: BLE001  whatever it is, the user is told
+        reserve.unlink(missing_ok=True)
         traceback.print_exc()
         _say_failed(run, *_in_words(error, run))
         return 1
+    reserve.unlink(missing_ok=True)
     return 0
 
 
 def _in_words(error: BaseException, run: Run) -> tuple[str, str]:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        error = write_error(run.folder, error)
+    if isinstance(error, Seg3dError):
+        return error.what, error.fix
     text = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -49,7 +50,7 @@ class DataConfig(_Section):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         # A run may be read from another working folder than the one it was started in.
-        return path.expanduser().absolute() if path is not None else None
+        return Path(os.path.abspath(path.expanduser())) if path is not None else None  # noqa: PTH100  takes ".." out, follows no links
 
     @field_serializer("images", "masks", "subjects")
     def _as_text(self, path: Path | None) -> str | None:

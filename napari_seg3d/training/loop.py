@@ -36,7 +36,8 @@ _WARM_UP = 0.03
 _GRADIENT_NORM = 12.0
 # Stopping waits for a last validation only as long as a person at the screen would.
 _PATIENCE_SECONDS = 60.0
-_SECONDS_BETWEEN_STEP_EVENTS = 0.5
+# Often enough to look alive, seldom enough that the events of a week still fit a curve.
+_STEP_EVENTS, _SECONDS_BETWEEN_STEP_EVENTS = 4000, (0.5, 10.0)
 _MOST_WARNINGS = 50
 
 
@@ -143,6 +144,7 @@ def _learn(run: Run, config: TrainConfig, data: _Data, started: float) -> str:
     run.add_event("state", state="training")
 
     iteration, last_event, recent = 0, 0.0, _RecentMean()
+    between_events = min(max(clock.budget / _STEP_EVENTS, _SECONDS_BETWEEN_STEP_EVENTS[0]), _SECONDS_BETWEEN_STEP_EVENTS[1])
     network.train()
     while True:
         if run.stop_asked():
@@ -171,7 +173,7 @@ def _learn(run: Run, config: TrainConfig, data: _Data, started: float) -> str:
         recent.add(value)
 
         now = time.time()
-        if now - last_event >= _SECONDS_BETWEEN_STEP_EVENTS or clock.is_over(iteration, judge.seconds):
+        if now - last_event >= between_events or clock.is_over(iteration, judge.seconds):
             last_event = now
             epoch = iteration / iterations_per_epoch
             judge.metrics.add_step(iteration, recent.value, optimizer.param_groups[0]["lr"])
@@ -307,7 +309,8 @@ class _Clock:
     def is_validation_due(self, last_ended: float, last_seconds: float) -> bool:
         """Return whether enough training has passed for the next validation to cost only its share."""
         pause = max(_FIRST_VALIDATION * self.budget, last_seconds * (1 - _VALIDATION_SHARE) / _VALIDATION_SHARE)
-        return time.time() - last_ended >= pause
+        # The last one comes at the end anyway: none shortly before it.
+        return time.time() - last_ended >= pause and self.started + self.budget - time.time() > pause / 2
 
     def seconds_left(self, iteration: int) -> float:
         """Return how long the run will go on."""

@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,8 +122,7 @@ class Run:
 
     def best_dice(self) -> float | None:
         """Return the mean Dice of `best`, or None when it was never judged."""
-        judged = [event["mean_dice"] for event in EventReader(self).read() if event["kind"] == "validation" and event["best"]]
-        return judged[-1] if judged else None
+        return _best_dice(self, self.best.stat().st_mtime_ns if self.best.exists() else 0)
 
     def events(self) -> list[Event]:
         """Return everything that happened so far."""
@@ -277,6 +277,13 @@ def find_runs() -> list[Run]:
 def live_runs() -> list[Run]:
     """Return the runs that are training now, newest first."""
     return [run for run in find_runs() if not run.status().ended]
+
+
+@lru_cache(maxsize=256)
+def _best_dice(run: Run, _written: int) -> float | None:
+    # Reading through all events of a long run takes a while; the answer changes only with the checkpoint.
+    judged = [event["mean_dice"] for event in EventReader(run).read() if event["kind"] == "validation" and event["best"]]
+    return judged[-1] if judged else None
 
 
 _children: list[subprocess.Popen[bytes]] = []

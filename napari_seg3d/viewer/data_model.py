@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from qtpy.QtCore import QObject, Signal
@@ -10,8 +9,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_seg3d.datasets import Case, Dataset, Report, check_dataset, open_dataset, read_case_image
 from napari_seg3d.errors import GeometryError, Seg3dError
 from napari_seg3d.viewer.jobs import Job, start_job
-from napari_seg3d.viewer.stage import Stage
-from napari_seg3d.volumes import Volume, read_volume
+from napari_seg3d.viewer.stage import Picture, Stage
+from napari_seg3d.volumes import read_volume
 
 
 class DataModel(QObject):
@@ -51,26 +50,28 @@ class DataModel(QObject):
         if self._case_job is not None:
             self._case_job.cancel()
 
-        def read(_job: Job) -> tuple[Volume, Volume | None]:
-            mask = read_volume(case.mask, "labels") if case.mask is not None else None
-            return read_case_image(case), mask
-
         labels = (self.report.dataset if self.report else self.dataset).labels if self.dataset else {}
+
+        def read(_job: Job) -> tuple[Picture, Picture | None, GeometryError | None]:
+            image = read_case_image(case)
+            picture = Picture.of(image, case.id)
+            if case.mask is None:
+                return picture, None, None
+            mask = read_volume(case.mask, "labels")
+            difference = image.grid.difference(mask.grid)
+            if difference:
+                what = f"The mask of {case.id} lies on another grid than its image: {difference}."
+                return picture, None, GeometryError(what, "Only the image is shown.")
+            return picture, Picture.of(mask, f"{case.id} mask", labels), None
+
         self._case_job = start_job(
             read,
-            returned=lambda volumes: self._show(case, labels, *volumes),
+            returned=lambda found: self._show(case, *found),
             failed=lambda error: self.caseShown.emit(case, error, []),
         )
 
-    def _show(self, case: Case, labels: Mapping[int, str], image: Volume, mask: Volume | None) -> None:
-        error: Seg3dError | None = None
-        if mask is not None and not mask.grid.matches(image.grid):
-            error = GeometryError(
-                f"The mask of {case.id} lies on another grid than its image: {image.grid.difference(mask.grid)}.",
-                "Only the image is shown.",
-            )
-            mask = None
-        kept = self._stage.show_case(case.id, image, mask, labels)
+    def _show(self, case: Case, image: Picture, mask: Picture | None, error: GeometryError | None) -> None:
+        kept = self._stage.show_case(image, mask)
         self.caseShown.emit(case, error, kept)
 
     def _opened(self, job: Job, folder: Path, masks: Path | None, dataset: Dataset) -> None:

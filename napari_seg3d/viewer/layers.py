@@ -130,16 +130,33 @@ def layer_to_volume(layer: Layer, others: Iterable[Layer] = ()) -> Volume:
     return Volume(data, native.grid.affine, "labels" if isinstance(layer, Labels) else "image", native.source)
 
 
-def labels_layer_for(image: Layer, volume: Volume, name: str, labels: Mapping[int, str] | None = None) -> Labels:
+def place_over(image: Layer, mask: LayerTuple) -> Labels:
     """Return a Labels layer for a mask that lies on the grid of `image`, at exactly its place."""
-    ((data, settings, _),) = layer_data(volume, name, labels)
+    data, settings, _ = mask
     if data.shape != image.data.shape:
         raise GeometryError(
             f"The mask has {_sizes(data.shape)} voxels, but the layer {image.name} has {_sizes(image.data.shape)}.",
             "Choose the layer that the mask was made for.",
         )
-    settings |= {"scale": image.scale, "translate": image.translate}
-    return Labels(data, **settings)
+    return Labels(data, **settings | {"scale": image.scale, "translate": image.translate})
+
+
+def marked_centre(data: NDArray[np.generic], settings: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Return where in the world the middle of what a mask ``(z, y, x)`` marks lies; None when it marks nothing.
+
+    A slice is chosen along one axis after the other, each the fullest one: the mean of two kidneys would lie in neither.
+    """
+    marked = data != 0
+    index: list[int] = []
+    for axis in range(3):
+        counts = marked.sum(axis=tuple(range(1, marked.ndim)))
+        if not counts.any():
+            return None
+        index.append(int(counts.argmax()))
+        marked = marked[index[axis]]
+    return tuple(
+        float(start + step * at) for start, step, at in zip(settings["translate"], settings["scale"], index, strict=True)
+    )
 
 
 def native_of(layer: Layer) -> Native | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels, Layer
+from napari.layers import Layer
 
 
 def show_radiological(viewer: ViewerModel) -> None:
@@ -23,13 +22,3 @@ def go_to_centre(viewer: ViewerModel, layer: Layer) -> None:
     low, high = layer.extent.world
     viewer.dims.point = tuple((low + high) / 2)
     viewer.reset_view()
-
-
-def go_to_labels(viewer: ViewerModel, layer: Labels) -> None:
-    """Show the slices through the middle of what a mask marks, or its centre if it marks nothing."""
-    go_to_centre(viewer, layer)
-    marked = np.argwhere(np.asarray(layer.data))
-    if len(marked):
-        # The marked voxel nearest to the middle: the middle of two kidneys is in neither.
-        distances = np.linalg.norm((marked - marked.mean(axis=0)) * layer.scale, axis=1)
-        viewer.dims.point = tuple(layer.data_to_world(marked[distances.argmin()]))

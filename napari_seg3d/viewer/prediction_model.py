@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import Mode, Prediction, Predictor
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import layer_to_volume
-from napari_seg3d.viewer.stage import Stage
+from napari_seg3d.viewer.stage import Picture, Stage
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -34,7 +34,7 @@ class PredictionModel(QObject):
         self.error: Seg3dError | None = None
         self.job: Job | None = None
         self._warm: tuple[Path, float, Predictor] | None = None
-        self._results: dict[Image, Labels] = {}
+        self._results: weakref.WeakKeyDictionary[Image, Labels] = weakref.WeakKeyDictionary()
 
     def predict(self, model: Path, layer: Image, mode: Mode) -> None:
         """Predict the scan in a layer; the mask appears over it when it is done."""
@@ -46,9 +46,12 @@ class PredictionModel(QObject):
             self.changed.emit()
             return
 
-        def work(job: Job) -> tuple[Prediction, Mapping[int, str]]:
+        name = f"{layer.name} prediction"
+
+        def work(job: Job) -> tuple[Prediction, Picture]:
             predictor = self._predictor(model)
-            return predictor.predict(scan, mode, job.progress, job.is_cancelled), predictor.labels
+            prediction = predictor.predict(scan, mode, job.progress, job.is_cancelled)
+            return prediction, Picture.of(prediction.labels, name, predictor.labels)
 
         self.error = None
         self.job = start_job(
@@ -72,7 +75,7 @@ class PredictionModel(QObject):
             self._warm = (model, changed, Predictor.load(model))
         return self._warm[2]
 
-    def _show(self, image: Image, prediction: Prediction, labels: Mapping[int, str]) -> None:
+    def _show(self, image: Image, prediction: Prediction, picture: Picture) -> None:
         if image not in self._viewer.layers:
             self.error = Seg3dError(
                 f"The layer {image.name} was closed before its prediction was ready.", "Open it and predict again."
@@ -81,9 +84,9 @@ class PredictionModel(QObject):
         last = self._results.pop(image, None)
         if last is not None and not self._stage.is_edited(last):
             self._stage.remove(last)
-        layer = self._stage.add_mask(image, prediction.labels, f"{image.name} prediction", labels)
+        layer = self._stage.add_mask(image, picture)
         self._results[image] = layer
-        self._stage.bring_forward(image, layer)
+        self._stage.bring_forward(image, layer, picture)
         self.predicted.emit(layer, prediction)
 
     def _failed(self, error: Seg3dError) -> None:

@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_seg3d.training import Run
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.run_watch import RunWatch
-from napari_seg3d.viewer.stage import Stage
-from napari_seg3d.volumes import Volume, read_volume
+from napari_seg3d.viewer.stage import Picture, Stage
+from napari_seg3d.volumes import read_volume
 
 
 class PreviewModel(QObject):
@@ -28,8 +28,9 @@ class PreviewModel(QObject):
     def __init__(self, stage: Stage, watch: RunWatch) -> None:
         super().__init__()
         self.is_on = True
+        self._iteration = -1
         self._stage, self._watch = stage, watch
-        watch.runChanged.connect(stage.remove_preview)
+        watch.runChanged.connect(self._begin_anew)
         watch.eventsArrived.connect(self._take)
 
     def set_on(self, is_on: bool) -> None:
@@ -47,15 +48,24 @@ class PreviewModel(QObject):
         if newest is None or run is None or not self.is_on:
             return
 
-        def read(_job: Job) -> tuple[Volume, Volume | None, Volume]:
-            mask = read_volume(newest["mask"], "labels") if newest["mask"] else None
-            return read_volume(newest["image"], "image"), mask, read_volume(run.folder / newest["prediction"], "labels")
-
-        start_job(read, returned=lambda volumes: self._show(run, newest, *volumes), failed=self.failed.emit)
-
-    def _show(self, run: Run, event: dict[str, Any], image: Volume, mask: Volume | None, prediction: Volume) -> None:
-        if run != self._watch.run or not self.is_on:
-            return
         names: dict[str, str] = next((found["labels"] for found in self._watch.events if found["kind"] == "plan"), {})
         labels = {int(value): name for value, name in names.items()}
-        self._stage.show_preview(event["case"], image, mask, prediction, labels, f"epoch {event['epoch']:g}")
+        case, epoch = newest["case"], newest["epoch"]
+
+        def read(_job: Job) -> tuple[Picture, Picture | None, Picture]:
+            image = Picture.of(read_volume(newest["image"], "image"), case)
+            mask = Picture.of(read_volume(newest["mask"], "labels"), f"{case} mask", labels) if newest["mask"] else None
+            prediction = read_volume(run.folder / newest["prediction"], "labels")
+            return image, mask, Picture.of(prediction, f"{case} epoch {epoch:g}", labels)
+
+        start_job(read, returned=lambda pictures: self._show(run, newest["iteration"], *pictures), failed=self.failed.emit)
+
+    def _show(self, run: Run, iteration: int, image: Picture, mask: Picture | None, prediction: Picture) -> None:
+        # Two previews may be read at a time, and the older one may take longer.
+        if run == self._watch.run and self.is_on and iteration >= self._iteration:
+            self._iteration = iteration
+            self._stage.show_preview(image, mask, prediction)
+
+    def _begin_anew(self) -> None:
+        self._iteration = -1
+        self._stage.remove_preview()

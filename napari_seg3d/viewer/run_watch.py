@@ -64,11 +64,13 @@ class RunWatch(QObject):
             thread.start()
 
     def find_again(self) -> None:
-        """Follow the newest run that is still going on, unless one is followed already."""
+        """Follow the newest run that is still going on, unless one is followed already; look again if nobody did for a while."""
         if self.run is None:
             running = live_runs()
             if running:
                 self.follow(running[0])
+        elif self._stop.is_set() and not self.status.ended:
+            self.follow(self.run)
 
     def stop_looking(self) -> None:
         """End the thread; the run goes on."""

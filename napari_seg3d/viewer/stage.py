@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import weakref
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels, Layer
 
-from napari_seg3d.viewer.layers import labels_layer_for, layer_data, native_of
-from napari_seg3d.viewer.look import go_to_centre, go_to_labels, show_radiological
+from napari_seg3d.viewer.layers import LayerTuple, layer_data, marked_centre, native_of, place_over
+from napari_seg3d.viewer.look import go_to_centre, show_radiological
 from napari_seg3d.volumes import Volume
 
 if TYPE_CHECKING:
     from napari import Viewer
+
+
+@dataclass(frozen=True)
+class Picture:
+    """All that it takes to show a volume, computed before the window's thread is bothered with it.
+
+    Parameters
+    ----------
+    layers : list of LayerTuple
+        One for a mask, one for each channel of an image.
+    centre : tuple of float or None
+        Where in the world the middle of what a mask marks lies.
+    """
+
+    layers: list[LayerTuple]
+    centre: tuple[float, ...] | None
+
+    @classmethod
+    def of(cls, volume: Volume, name: str, labels: Mapping[int, str] | None = None) -> Picture:
+        """Return the picture of a volume; to be called in a job."""
+        layers = layer_data(volume, name, labels)
+        return cls(layers, marked_centre(*layers[0][:2]) if volume.kind == "labels" else None)
 
 
 class Stage:
@@ -28,11 +52,12 @@ class Stage:
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._layers: list[Layer] = []
+        self._case: list[Layer] = []
         self._preview: list[Layer] = []  # of the validation case; the prediction last
-        self._untouched: dict[Labels, int] = {}  # checksum of a mask as it was put here, or saved
+        # Checksum of a mask as it was put here, or saved. Weak: a layer that the user removes must not stay in memory.
+        self._untouched: weakref.WeakKeyDictionary[Labels, int] = weakref.WeakKeyDictionary()
 
-    def show_case(self, name: str, image: Volume, mask: Volume | None, labels: Mapping[int, str]) -> list[str]:
+    def show_case(self, image: Picture, mask: Picture | None) -> list[str]:
         """Show a case instead of the last one.
 
         Returns
@@ -44,36 +69,29 @@ class Stage:
         for layer in self._preview:
             layer.visible = False
         show_radiological(self._viewer)
-        for data, settings, _ in layer_data(image, name):
-            self._layers.append(self._viewer.add_image(data, **settings))
-        first = self._layers[0]
-        go_to_centre(self._viewer, first)
+        self._case = self._add_images(image)
+        go_to_centre(self._viewer, self._case[0])
         if mask is not None:
-            layer = self.add_mask(first, mask, f"{name} mask", labels)
-            self._layers.append(layer)
-            go_to_labels(self._viewer, layer)
+            self._case.append(self.add_mask(self._case[0], mask))
+            self._go_to(mask)
         return kept
 
-    def add_mask(self, image: Layer, mask: Volume, name: str, labels: Mapping[int, str]) -> Labels:
+    def add_mask(self, image: Layer, mask: Picture) -> Labels:
         """Add a mask over `image` and select it, ready to be corrected."""
-        layer = labels_layer_for(image, mask, name, labels)
-        self._viewer.add_layer(layer)
+        layer = self._viewer.add_layer(place_over(image, mask.layers[0]))
         self.mark_saved(layer)
         return layer
 
-    def show_preview(
-        self, case: str, image: Volume, mask: Volume | None, prediction: Volume, labels: Mapping[int, str], caption: str
-    ) -> None:
+    def show_preview(self, image: Picture, mask: Picture | None, prediction: Picture) -> None:
         """Show the validation case of a run, or refresh its prediction.
 
         At first it comes to the front, unless the user is drawing; afterwards only the prediction changes, and neither the view nor
         the selected layer do.
         """
-        prediction_name = f"{case} {caption}"
         if self._preview and all(layer in self._viewer.layers for layer in self._preview):
-            ((data, _, _),) = layer_data(prediction, "")
+            data, settings, _ = prediction.layers[0]
             layer = self._preview[-1]
-            layer.data, layer.name = data, prediction_name
+            layer.data, layer.name = data, settings["name"]
             return
         self.remove_preview()
         selected, is_drawing = set(self._viewer.layers.selection), self._user_is_drawing()
@@ -81,22 +99,22 @@ class Stage:
             for layer in self._viewer.layers:
                 layer.visible = False
         show_radiological(self._viewer)
-        for data, settings, _ in layer_data(image, case):
-            self._preview.append(self._viewer.add_image(data, **settings))
+        self._preview = self._add_images(image)
         first = self._preview[0]
-        for volume, name in ((mask, f"{case} mask"), (prediction, prediction_name)):
-            if volume is not None:
-                layer = labels_layer_for(first, volume, name, labels)
+        for picture in (mask, prediction):
+            if picture is not None:
+                layer = self._viewer.add_layer(place_over(first, picture.layers[0]))
                 # The true mask as an outline, the prediction filled: what lies between the two is what is wrong.
-                layer.contour = 1 if volume is mask else 0
-                self._preview.append(self._viewer.add_layer(layer))
+                layer.contour = 1 if picture is mask else 0
                 layer.editable = False  # the next validation replaces it
+                self._preview.append(layer)
         if is_drawing:
             for layer in self._preview:
                 layer.visible = False
             self._viewer.layers.selection = selected
         else:
-            go_to_labels(self._viewer, self._preview[1])
+            go_to_centre(self._viewer, first)
+            self._go_to(mask if mask is not None else prediction)
 
     def remove_preview(self) -> None:
         """Take the validation case away."""
@@ -104,7 +122,7 @@ class Stage:
             self.remove(layer)
         self._preview = []
 
-    def bring_forward(self, image: Layer, mask: Labels) -> None:
+    def bring_forward(self, image: Layer, mask: Layer, picture: Picture) -> None:
         """Show a scan and a mask on it, and hide what belongs to other scans."""
         was_hidden = not image.visible
         place = native_of(image)
@@ -114,7 +132,8 @@ class Stage:
                 layer.visible = False
         image.visible = mask.visible = True
         if was_hidden:
-            go_to_labels(self._viewer, mask)
+            go_to_centre(self._viewer, image)
+            self._go_to(picture)
 
     def mark_saved(self, layer: Labels) -> None:
         """Remember a mask as it is now: only later changes count as edits."""
@@ -128,7 +147,13 @@ class Stage:
         """Take a layer away, if it is still there."""
         if layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
-        self._untouched.pop(layer, None)  # type: ignore[call-overload]
+
+    def _add_images(self, picture: Picture) -> list[Layer]:
+        return [self._viewer.add_image(data, **settings) for data, settings, _ in picture.layers]
+
+    def _go_to(self, mask: Picture) -> None:
+        if mask.centre is not None:
+            self._viewer.dims.point = mask.centre
 
     def _user_is_drawing(self) -> bool:
         active = self._viewer.layers.selection.active
@@ -136,7 +161,7 @@ class Stage:
 
     def _leave(self) -> list[str]:
         kept = []
-        for layer in self._layers:
+        for layer in self._case:
             if layer not in self._viewer.layers:
                 continue
             if isinstance(layer, Labels) and self.is_edited(layer):
@@ -144,7 +169,7 @@ class Stage:
                 kept.append(layer.name)
             else:
                 self.remove(layer)
-        self._layers = []
+        self._case = []
         return kept
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_seg3d.viewer.layers import label_colour
@@ -57,9 +58,10 @@ class Curves(QWidget):
         if name not in self._dice_points:
             colour = _MEAN_COLOUR if value is None else label_colour(value)
             self._dice_points[name] = ([], [])
-            pen = pg.mkPen(colour, width=3 if value is None else 2)
+            # Dashes, so that the mean does not hide the labels where they agree.
+            pen = pg.mkPen(colour, width=1, style=Qt.PenStyle.DashLine) if value is None else pg.mkPen(colour, width=2)
             self._dice_lines[name] = self._dice.plot(
-                pen=pen, symbol="o", symbolSize=5, symbolBrush=colour, symbolPen=None, name=name
+                pen=pen, symbol=None if value is None else "o", symbolSize=5, symbolBrush=colour, symbolPen=None, name=name
             )
         self._dice_points[name][0].append(epoch)
         self._dice_points[name][1].append(dice)

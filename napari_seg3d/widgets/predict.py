@@ -50,7 +50,6 @@ class PredictDock(Dock):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         models = QHBoxLayout()
         self.models = _combo("<p>The models that were trained on this machine, the newest first.</p>")
-        self.models.currentIndexChanged.connect(self._enable)
         other = QToolButton()
         other.setText("…")
         other.setToolTip("<p>Choose a checkpoint file from elsewhere. It is read as numbers only: nothing in it can run.</p>")
@@ -59,7 +58,6 @@ class PredictDock(Dock):
         models.addWidget(other)
         form.addRow("Model", models)
         self.images = _combo("<p>The scan to predict: any image layer.</p>")
-        self.images.currentIndexChanged.connect(self._enable)
         form.addRow("Scan", self.images)
         self.body.addLayout(form)
 
@@ -92,6 +90,8 @@ class PredictDock(Dock):
         self.body.addWidget(self.save_button)
         self.body.addStretch(1)
 
+        for combo in (self.models, self.images):
+            combo.currentIndexChanged.connect(self._enable)
         self._model.changed.connect(self._synchronise)
         self._model.progressed.connect(lambda done, total: self.progress.step("Patch", done, total))
         self._model.predicted.connect(self._predicted)
@@ -186,10 +186,9 @@ class PredictDock(Dock):
             self._fill_models()
 
     def _enable(self, event: object = None) -> None:
-        if hasattr(self, "save_button"):
-            idle = self._model.job is None
-            self.run_button.setEnabled(idle and self.models.currentData() is not None and self.images.currentData() is not None)
-            self.save_button.setEnabled(self._mask_to_save() is not None)
+        idle = self._model.job is None
+        self.run_button.setEnabled(idle and self.models.currentData() is not None and self.images.currentData() is not None)
+        self.save_button.setEnabled(self._mask_to_save() is not None)
 
     def _synchronise(self) -> None:
         if self._model.job is not None:

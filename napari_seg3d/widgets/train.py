@@ -54,7 +54,6 @@ class TrainDock(Dock):
         self.data_label.setWordWrap(True)
         self.body.addWidget(self.data_label)
         self.form = ConfigForm(TrainConfig.parse({"data": {"images": "."}}))
-        self.form.valueChanged.connect(self._enable)
         self.body.addWidget(self.form)
         files = QHBoxLayout()
         for text, tooltip, action in (
@@ -124,6 +123,9 @@ class TrainDock(Dock):
         self.body.addWidget(log)
         self.body.addStretch(1)
 
+        self._best: dict[str, Any] | None = None
+        self._labels: dict[str, int] = {}
+        self.form.valueChanged.connect(self._enable)
         self._data.changed.connect(self._show_data)
         self._watch.runChanged.connect(self._show_run)
         self._watch.eventsArrived.connect(self._take)
@@ -203,8 +205,6 @@ class TrainDock(Dock):
         self._enable()
 
     def _enable(self) -> None:
-        if not hasattr(self, "start_button"):
-            return  # the form speaks up while the dock is still being made
         running = self._watch.is_running
         asked = running and self._watch.run is not None and self._watch.run.stop_asked()
         self.start_button.setText("Stopping…" if asked else _STOP if running else _START)
@@ -232,8 +232,7 @@ class TrainDock(Dock):
         self.notice.say("")
         self.progress.hide()
         self.state_label.setText("")
-        self._best: dict[str, Any] | None = None
-        self._labels: dict[str, int] = {}
+        self._best, self._labels = None, {}
         visible = run is not None
         for widget in (self.curves, self.preview_box, self.folder_button):
             widget.setVisible(visible)
@@ -277,17 +276,21 @@ class TrainDock(Dock):
 
     def _take(self, events: list[dict[str, Any]]) -> None:
         for event in events:
-            getattr(self, f"_take_{event['kind']}", lambda _event: None)(event)
+            match event["kind"]:
+                case "plan":
+                    self._labels = {name: int(value) for value, name in event["labels"].items()}
+                case "progress":
+                    self.progress.show_share(
+                        f"{event['what']}: {event['done']} of {event['total']}", event["done"], event["total"]
+                    )
+                case "step":
+                    self._take_step(event)
+                case "validation":
+                    self._take_validation(event)
             line = _line(event)
             if line:
                 self.log.appendPlainText(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))} {line}")
         self.curves.redraw()
-
-    def _take_plan(self, event: dict[str, Any]) -> None:
-        self._labels = {name: int(value) for value, name in event["labels"].items()}
-
-    def _take_progress(self, event: dict[str, Any]) -> None:
-        self.progress.show_share(f"{event['what']}: {event['done']} of {event['total']}", event["done"], event["total"])
 
     def _take_step(self, event: dict[str, Any]) -> None:
         self.curves.add_loss(event["epoch"], event["loss"])

@@ -78,7 +78,8 @@ def test_a_file_that_is_no_config_is_named(text: str, said: str, tmp_path: Path,
 
 def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert TrainConfig.parse({"data": {"images": "scans"}}).data.images == tmp_path / "scans"
+    for text in ("scans", "./scans", "../" + tmp_path.name + "/scans", str(tmp_path / "other" / ".." / "scans")):
+        assert TrainConfig.parse({"data": {"images": text}}).data.images == tmp_path / "scans"
 
 
 def test_every_setting_is_explained() -> None:

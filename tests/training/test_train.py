@@ -180,3 +180,20 @@ def test_sound_cases_train_beside_broken_ones(ball_dataset: Path, quick_config: 
     assert "ball_0" in warned
     assert "ball_1" in warned
     assert len(run.cases("train")) + len(run.cases("validation")) == 4
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_checkpoint(quick_config: TrainConfig, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # Room for the run's small files, not for its checkpoints.
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        run = start_run(quick_config, disk / "run")
+        status = wait_for(run)
+        assert status.state == "failed"
+        assert "disk is full" in status.message
+        assert not list((disk / "run").rglob("*.pt"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

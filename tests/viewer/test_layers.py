@@ -5,7 +5,7 @@ import pytest
 from napari.layers import Image, Labels, Layer, Points
 
 from napari_seg3d.errors import GeometryError, Seg3dError
-from napari_seg3d.viewer.layers import KEY, contrast_limits, label_colour, labels_layer_for, layer_data, layer_to_volume
+from napari_seg3d.viewer.layers import KEY, contrast_limits, label_colour, layer_data, layer_to_volume, marked_centre, place_over
 from napari_seg3d.volumes import Source, Volume
 
 SPACING = np.array([0.8, 1.5, 4.0])
@@ -131,11 +131,11 @@ def test_a_prediction_lies_exactly_on_its_image_even_when_that_was_moved():
     scan = Image(array, **settings)
     scan.translate = scan.translate + 5
     mask = volume.with_data(np.ones((1, *SHAPE), np.uint8), "labels")
-    layer = labels_layer_for(scan, mask, "scan prediction", {1: "organ"})
+    layer = place_over(scan, layer_data(mask, "scan prediction", {1: "organ"})[0])
     np.testing.assert_array_equal(layer.translate, scan.translate)
     assert layer.metadata[KEY].grid.matches(volume.grid)
     with pytest.raises(GeometryError, match="voxels"):
-        labels_layer_for(Image(array[1:]), mask, "x")
+        place_over(Image(array[1:]), layer_data(mask, "x")[0])
 
 
 def test_contrast_survives_a_hot_voxel_air_nan_and_a_constant():
@@ -147,3 +147,14 @@ def test_contrast_survives_a_hot_voxel_air_nan_and_a_constant():
     assert 500 < high < 800
     assert contrast_limits(np.full((4, 4, 4), 7)) == (7, 8)
     assert contrast_limits(np.full((4, 4, 4), np.nan)) == (0, 1)
+
+
+def test_the_middle_of_what_is_marked_is_marked():
+    mask = np.zeros((1, *SHAPE), np.uint8)
+    mask[0, 0, 1, 2] = mask[0, 4, 1, 2] = 1
+    mask[0, 4, 2, 2] = 1
+    ((array, settings, _),) = layer_data(Volume(mask, affine_of((0, 1, 2), (1, 1, 1), oblique=False), "labels"), "two kidneys")
+    layer = Labels(array, **settings)
+    centre = marked_centre(array, settings)
+    assert layer.get_value(centre, world=True) == 1
+    assert marked_centre(np.zeros_like(array), settings) is None

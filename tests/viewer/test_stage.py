@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
 
-from napari_seg3d.viewer.stage import Stage
+from napari_seg3d.viewer.stage import Picture, Stage
 from napari_seg3d.volumes import Volume
 
 LABELS = {1: "organ"}
+
+
+def _case(name: str, shift: float = 0) -> tuple[Picture, Picture]:
+    image, mask = _scan(shift)
+    return Picture.of(image, name), Picture.of(mask, f"{name} mask", LABELS)
 
 
 def _scan(shift: float = 0) -> tuple[Volume, Volume]:
@@ -28,48 +33,47 @@ def stage(viewer):
 
 def test_a_case_takes_the_place_of_the_last_one(viewer, stage):
     own = viewer.add_image(np.zeros((4, 4, 4)), name="mine")
-    stage.show_case("one", *_scan(), LABELS)
-    assert stage.show_case("two", *_scan(), LABELS) == []
+    stage.show_case(*_case("one"))
+    assert stage.show_case(*_case("two")) == []
     assert [layer.name for layer in viewer.layers] == ["mine", "two", "two mask"]
     assert own in viewer.layers
 
 
 def test_an_edited_mask_is_never_thrown_away(viewer, stage):
-    stage.show_case("one", *_scan(), LABELS)
+    stage.show_case(*_case("one"))
     mask = viewer.layers["one mask"]
     mask.paint((5, 5, 5), 1)
     edited = mask.data.copy()
     assert stage.is_edited(mask)
-    assert stage.show_case("two", *_scan(), LABELS) == ["one mask"]
+    assert stage.show_case(*_case("two")) == ["one mask"]
     assert not mask.visible
     assert np.array_equal(viewer.layers["one mask"].data, edited)
 
 
 def test_a_saved_mask_counts_as_untouched(viewer, stage):
-    stage.show_case("one", *_scan(), LABELS)
+    stage.show_case(*_case("one"))
     mask = viewer.layers["one mask"]
     mask.paint((5, 5, 5), 1)
     stage.mark_saved(mask)
-    assert stage.show_case("two", *_scan(), LABELS) == []
+    assert stage.show_case(*_case("two")) == []
     assert "one mask" not in viewer.layers
 
 
 def test_the_view_goes_to_what_is_marked(viewer, stage):
-    image, mask = _scan()
-    stage.show_case("one", image, mask, LABELS)
+    stage.show_case(*_case("one"))
     z = viewer.dims.point[0]
     assert 1 * 3 <= z <= 3 * 3, "the mask lies in slices 1 to 3 of 3 mm"
 
 
 def test_a_preview_is_refreshed_without_moving_anything(viewer, stage):
-    image, mask = _scan()
-    stage.show_preview("case", image, mask, mask, LABELS, "epoch 1")
+    (image, truth), (_, mask) = _case("case"), _scan()
+    stage.show_preview(image, truth, Picture.of(mask, "case epoch 1", LABELS))
     assert [layer.name for layer in viewer.layers] == ["case", "case mask", "case epoch 1"]
     viewer.layers.selection.active = viewer.layers["case"]
     viewer.dims.point = (15, 0, 0)
     viewer.scene.camera.zoom = 7
     other = mask.with_data(np.roll(mask.data, 2, axis=1))
-    stage.show_preview("case", image, mask, other, LABELS, "epoch 2")
+    stage.show_preview(image, truth, Picture.of(other, "case epoch 2", LABELS))
     assert [layer.name for layer in viewer.layers] == ["case", "case mask", "case epoch 2"]
     assert np.array_equal(viewer.layers["case epoch 2"].data, np.roll(mask.data[0], 2, axis=0).transpose(2, 1, 0))
     assert viewer.layers.selection.active is viewer.layers["case"]
@@ -78,10 +82,10 @@ def test_a_preview_is_refreshed_without_moving_anything(viewer, stage):
 
 
 def test_a_preview_does_not_disturb_somebody_who_draws(viewer, stage):
-    stage.show_case("mine", *_scan(), LABELS)
+    stage.show_case(*_case("mine"))
     mask = viewer.layers["mine mask"]
     mask.mode = "paint"
-    stage.show_preview("case", *_scan(30), _scan(30)[1], LABELS, "epoch 1")
+    stage.show_preview(*_case("case", 30), Picture.of(_scan(30)[1], "case epoch 1", LABELS))
     assert viewer.layers.selection.active is mask
     assert mask.mode == "paint"
     assert mask.visible
@@ -89,13 +93,14 @@ def test_a_preview_does_not_disturb_somebody_who_draws(viewer, stage):
 
 
 def test_what_belongs_to_another_scan_is_hidden(viewer, stage):
-    stage.show_preview("case", *_scan(30), _scan(30)[1], LABELS, "epoch 1")
+    stage.show_preview(*_case("case", 30), Picture.of(_scan(30)[1], "case epoch 1", LABELS))
     image, mask = _scan()
     layer = viewer.add_image(image.data[0].transpose(2, 1, 0), name="stranger")
-    stage.show_case("one", image, mask, LABELS)
-    prediction = stage.add_mask(viewer.layers["one"], mask, "one prediction", LABELS)
+    stage.show_case(*_case("one"))
+    picture = Picture.of(mask, "one prediction", LABELS)
+    prediction = stage.add_mask(viewer.layers["one"], picture)
     viewer.layers["case"].visible = True
-    stage.bring_forward(viewer.layers["one"], prediction)
+    stage.bring_forward(viewer.layers["one"], prediction, picture)
     assert not viewer.layers["case"].visible
     assert viewer.layers["one"].visible
     assert layer.visible, "what we did not make is not ours to hide"

@@ -12,6 +12,8 @@ import numpy as np
 import psutil
 import pytest
 from napari.layers import Labels
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import Run, TrainConfig, live_runs, start_run
@@ -266,6 +268,38 @@ def test_a_mask_that_cannot_be_saved_is_said_and_stays(viewer, docks, ball_datas
     predict.save_to(mask, tmp_path / "file" / "mask.nii.gz")
     assert "was not written" in predict.notice.text()
     assert mask in viewer.layers
+
+
+def test_a_lone_dock_looks_again_when_it_is_opened_again(viewer, endless, tmp_path):
+    run = start_run(endless, tmp_path / "run")
+    wait_until(lambda: steps(run) > 0, run)
+    train = viewer.window.add_plugin_dock_widget(PLUGIN, "Train")[1]
+    pump_until(lambda: train._watch.events)
+    viewer.window.remove_dock_widget(train)
+    train.deleteLater()
+    pump(1)
+    again = viewer.window.add_plugin_dock_widget(PLUGIN, "Train")[1]
+    pump_until(lambda: any(event["kind"] == "step" for event in again._watch.events))
+    run.stop()
+    pump_until(lambda: again._watch.status.state == "stopped", what="the news of the stop")
+
+
+def test_a_folder_can_be_dropped(docks, ball_dataset):
+    data, _, _ = docks
+    content = QMimeData()
+    content.setUrls([QUrl.fromLocalFile(str(ball_dataset))])
+    where, action, buttons, keys = (
+        QPoint(5, 5),
+        Qt.DropAction.CopyAction,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    enter = QDragEnterEvent(where, action, content, buttons, keys)
+    data.dragEnterEvent(enter)
+    assert enter.isAccepted()
+    data.dropEvent(QDropEvent(QPointF(where), action, content, buttons, keys))
+    pump_until(lambda: data._model.report is not None)
+    assert data.table.rowCount() == 6
 
 
 def test_docks_share_one_place_and_fit_a_laptop(viewer, docks):
