@@ -31,6 +31,7 @@ app = typer.Typer(
 _out = Console()
 _err = Console(stderr=True)
 _SHOWN_PROBLEMS = 30
+_SHOWN_LABELS = 6
 
 Folder = Annotated[
     Path, typer.Argument(help="Folder of the data set (with imagesTr/labelsTr, images/labels, Img/Mask, …) or of its images.")
@@ -163,7 +164,8 @@ def predict(
 
     predictor = Predictor.load(run.best if run is not None else model, device, precision)
     table = Table(title=f"{len(cases)} scans, model {predictor.name}")
-    for column in ("scan", *(f"{name} (ml)" for _, name in sorted(predictor.labels.items())), "seconds"):
+    shown = sorted(predictor.labels.items())[:_SHOWN_LABELS]
+    for column in ("scan", *(f"{name} (ml)" for _, name in shown), "seconds"):
         table.add_column(column, justify="left" if column == "scan" else "right")
     failed: list[Seg3dError] = []
     with _bar() as bar:
@@ -174,8 +176,7 @@ def predict(
                 prediction = predictor.predict(image, mode)  # type: ignore[arg-type]
                 write_volume(prediction.labels, out / case.images[0].name, overwrite=overwrite)
                 volumes = [
-                    f"{(prediction.labels.data == value).sum() * image.grid.voxel_volume / 1000:.2f}"
-                    for value in sorted(predictor.labels)
+                    f"{(prediction.labels.data == value).sum() * image.grid.voxel_volume / 1000:.2f}" for value, _ in shown
                 ]
                 table.add_row(case.id, *volumes, f"{prediction.seconds:.2f}")
             except Seg3dError as error:
@@ -322,7 +323,10 @@ def _show(event: dict[str, Any], bar: Progress, task: Any) -> None:
             highlight=False,
         )
     elif kind == "validation" and event["mean_dice"] is not None:
-        labels = ", ".join(f"{escape(name)} {dice:.3f}" for name, dice in event["dice"].items() if dice is not None)
+        known = [f"{escape(name)} {dice:.3f}" for name, dice in event["dice"].items() if dice is not None]
+        labels = ", ".join(known[:_SHOWN_LABELS]) + (
+            f" and {len(known) - _SHOWN_LABELS} more" if len(known) > _SHOWN_LABELS else ""
+        )
         best = " [green]best so far[/]" if event["best"] else ""
         bar.console.print(f"epoch {event['epoch']:.1f}: Dice [bold]{event['mean_dice']:.4f}[/] ({labels}){best}", highlight=False)
     elif kind == "warning":

@@ -32,6 +32,7 @@ _STATES = {
 }
 _MOST_RUNS = 30
 _MOST_LOG_LINES = 500
+_MOST_LABELS = 8  # with a curve and a number each; of more, the mean tells
 _START, _STOP = "Start training", "Stop and keep"
 
 
@@ -268,7 +269,8 @@ class TrainDock(Dock):
     def _show_best(self) -> None:
         if self._best is None:
             return
-        labels = ", ".join(f"{name} {dice:.3f}" for name, dice in self._best["dice"].items() if dice is not None)
+        known = [f"{name} {dice:.3f}" for name, dice in self._best["dice"].items() if dice is not None]
+        labels = ", ".join(known[:_MOST_LABELS]) + (f" and {len(known) - _MOST_LABELS} more" if len(known) > _MOST_LABELS else "")
         self.state_label.setText(
             f"Best Dice <b>{self._best['mean_dice']:.3f}</b> on {len(self._best['cases'])} validation cases, epoch {self._best['epoch']:g}"
             f"<br>{labels}"
@@ -301,7 +303,7 @@ class TrainDock(Dock):
     def _take_validation(self, event: dict[str, Any]) -> None:
         many = len(event["dice"]) > 1
         for name, dice in event["dice"].items():
-            if dice is not None:
+            if dice is not None and len(event["dice"]) <= _MOST_LABELS:
                 self.curves.add_dice(event["epoch"], name, dice, self._labels.get(name))
         if event["mean_dice"] is not None:
             if many:
