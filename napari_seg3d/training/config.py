@@ -126,7 +126,7 @@ class OptimizationConfig(_Section):
     max_iterations: int | None = Field(
         None,
         ge=1,
-        title="At most",
+        title="Step limit",
         description="End after so many steps, if that is sooner; the same number repeats a run exactly.",
     )
     batch_size: Auto | Annotated[int, Field(ge=1, le=512)] = Field(

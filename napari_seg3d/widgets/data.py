@@ -208,8 +208,10 @@ class DataDock(Dock):
                     item.setForeground(QBrush(QColor(_SIGN_COLOURS[severity])))
                     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 self.table.setItem(row, column, item)
-            if case.id == selected:
-                self.table.selectRow(row)
+        # The row of another data set's case must not look as if this one were shown.
+        self.table.setCurrentCell(-1, -1)
+        if selected in (ids := [case.id for case in cases]):
+            self.table.selectRow(ids.index(selected))
         self.table.blockSignals(False)
 
     def _fill_problems(self, problems: tuple[Problem, ...]) -> None:

@@ -225,6 +225,8 @@ class TrainDock(Dock):
             usable = False
         checked = self._data.report is not None and bool(self._data.report.sound)
         self.start_button.setEnabled(usable and checked)
+        if not checked:
+            self.start_button.setToolTip("<p>Open a data set with masks in the Data dock first.</p>")
 
     def _show_run(self) -> None:
         run = self._watch.run
