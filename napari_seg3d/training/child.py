@@ -13,8 +13,6 @@ import sys
 import traceback
 from pathlib import Path
 
-import psutil
-
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.files import write_error
 from napari_seg3d.training.runs import Run
@@ -37,7 +35,7 @@ def main(folder: str) -> int:
         # Imported here, so that a broken installation is reported like every other failure.
         from napari_seg3d.training.loop import train
 
-        train(run, started=psutil.Process().create_time())
+        train(run)
     except BaseException as error:  # noqa: BLE001  whatever it is, the user is told
         reserve.unlink(missing_ok=True)
         traceback.print_exc()

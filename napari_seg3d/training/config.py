@@ -120,7 +120,7 @@ class OptimizationConfig(_Section):
         gt=0,
         le=60 * 24 * 14,
         title="Minutes",
-        description="How long to train, counted from Start. The learning rate is planned to end with it. Stop keeps what was learnt so far.",
+        description="How long to learn, validations included; the data is prepared before that, once. Stop keeps what was learnt so far.",
         json_schema_extra={"basic": True},
     )
     max_iterations: int | None = Field(

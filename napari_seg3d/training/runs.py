@@ -75,7 +75,8 @@ class Run:
     - ``progress``: ``what``, ``done``, ``total`` (while preparing and validating)
     - ``plan``: what ``auto`` became: ``device``, ``precision``, ``spacing``, ``patch_size``, ``batch_size``, ``parameters``,
       ``labels`` (value -> name), ``train_cases``, ``validation_cases``, ``iterations_per_epoch``
-    - ``step``: ``iteration``, ``epoch``, ``loss``, ``learning_rate``, ``elapsed``, ``seconds_left``, ``iterations_per_second``
+    - ``step``: ``iteration``, ``epoch``, ``loss``, ``learning_rate``, ``elapsed`` (seconds since the first step), ``seconds_left``,
+      ``iterations_per_second``
     - ``validation``: ``iteration``, ``epoch``, ``elapsed``, ``dice`` (label name -> mean over cases), ``mean_dice``,
       ``cases`` (case id -> mean Dice), ``best`` (whether this is the best model so far)
     - ``preview``: ``case``, ``image`` and ``mask`` (path of the source files), ``prediction`` (path below the run folder),

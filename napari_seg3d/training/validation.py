@@ -40,8 +40,9 @@ def validate(
     shown: str,
     progress: Callable[[int, int], None],
     cancelled: Callable[[], bool],
+    seconds: float,
 ) -> Validation:
-    """Predict every case on its native grid and compare.
+    """Predict every case on its native grid and compare, the first one and as many more as time allows.
 
     Parameters
     ----------
@@ -53,6 +54,8 @@ def validate(
         Id of the case whose prediction is given back.
     progress, cancelled : callable
         Told (done, total) after, and asked before, each case.
+    seconds : float
+        After how long no further case is begun.
 
     Raises
     ------
@@ -76,4 +79,6 @@ def validate(
         if case.id == shown:
             classes_shown = classes
         progress(done, len(cases))
+        if time.perf_counter() - start > seconds:
+            break
     return Validation(Evaluation(tuple(rows)), classes_shown, time.perf_counter() - start)

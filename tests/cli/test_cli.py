@@ -3,8 +3,10 @@
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from napari_seg3d.training import Run, TrainConfig, live_runs
 from napari_seg3d.volumes import Volume, read_volume, write_volume
-from tests.waiting import wait_for
+from tests.waiting import steps, wait_for
 
 
 def _cli(*arguments: object, status: int = 0) -> str:
@@ -95,6 +97,24 @@ def test_the_whole_way(ball_dataset: Path, quick_config: TrainConfig, tmp_path: 
     # A second time nothing is overwritten, unless asked.
     assert "exists already" in _cli("predict", run, "--validation", "--out", tmp_path / "predicted", status=1)
     _cli("predict", run, "--validation", "--out", tmp_path / "predicted", "--overwrite")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for a single process")
+def test_ctrl_c_stops_and_keeps(ball_dataset: Path, quick_config: TrainConfig, tmp_path: Path) -> None:
+    quick_config.with_values({"optimization.max_iterations": None, "optimization.minutes": 30.0}).save(tmp_path / "long.yaml")
+    command = [sys.executable, "-m", "napari_seg3d.cli", "train", "--config", tmp_path / "long.yaml", "--out", tmp_path / "run"]
+    terminal = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = Run(tmp_path / "run")
+    while not steps(run):
+        assert terminal.poll() is None
+        time.sleep(0.1)
+    terminal.send_signal(signal.SIGINT)
+    said, _ = terminal.communicate(timeout=120)
+    assert terminal.returncode == 0, said
+    assert "Stopped" in said
+    assert "Traceback" not in said
+    assert run.status().state == "stopped"
+    assert run.best.exists()
 
 
 def test_the_settings_given_are_the_settings_run(ball_dataset: Path, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """The docks as a person uses them: a real viewer, real files, real training processes."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -175,7 +173,7 @@ def test_a_killed_training_is_said_and_nothing_else_happens(viewer, docks, ball_
     train.start_button.click()
     pump_until(lambda: any(event["kind"] == "step" for event in train._watch.events))
     run = train._watch.run
-    os.kill(json.loads((run.folder / "process.json").read_text())["pid"], signal.SIGKILL)
+    psutil.Process(json.loads((run.folder / "process.json").read_text())["pid"]).kill()
     pump_until(lambda: train._watch.status.state == "died", 20, "the news")
     pump(0.1)
     assert "gone" in train.notice.text()
