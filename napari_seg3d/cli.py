@@ -65,7 +65,14 @@ def _options(
 
 
 @app.command(epilog="Example: [bold]napari-seg3d check Task04_Hippocampus[/]")
-def check(folder: Folder, masks: Masks = None, subjects: Subjects = None) -> None:
+def check(
+    folder: Folder,
+    masks: Masks = None,
+    subjects: Subjects = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="List every pair, with the reason why image and mask belong together.")
+    ] = False,
+) -> None:
     """Pair images with masks and look for whatever would spoil a training.
 
     The exit status is 1 when a problem keeps a case from being used.
@@ -75,6 +82,12 @@ def check(folder: Folder, masks: Masks = None, subjects: Subjects = None) -> Non
     dataset = open_dataset(folder, masks, subjects)
     with _bar() as bar:
         report = check_dataset(dataset, progress=_task(bar, "Checking the cases"))
+    if pairs:
+        listing = Table("case", "subject", "image", "mask", "why")
+        for case in report.dataset.cases:
+            mask = case.mask.name if case.mask else "none"
+            listing.add_row(case.id, case.subject, ", ".join(path.name for path in case.images), mask, case.reason)
+        _out.print(listing)
     table = Table(title=f"{dataset.name}: {len(report.dataset.cases)} cases, {len(report.sound)} ready to train on")
     for column in ("label", "name", "cases", "voxels (median)"):
         table.add_column(column, justify="left" if column == "name" else "right")

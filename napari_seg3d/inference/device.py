@@ -17,7 +17,7 @@ def choose_accelerator(wish: str = "auto") -> Accelerator:
 
     there: dict[Accelerator, bool] = {
         "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
+        "mps": _mps_computes_in_3d(),
         "cpu": True,
     }
     if wish == "auto":
@@ -26,6 +26,20 @@ def choose_accelerator(wish: str = "auto") -> Accelerator:
         if name == wish and found:
             return name
     raise ConfigError(f"The device {wish!r} is not there on this machine.", "Choose auto, or install a torch that supports it.")
+
+
+def _mps_computes_in_3d() -> bool:
+    # Whether Apple's backend has the 3D transposed convolution depends on the versions of torch and of the system.
+    import torch
+
+    if not torch.backends.mps.is_available():
+        return False
+    try:
+        image = torch.zeros(1, 1, 4, 4, 4, device="mps", requires_grad=True)
+        torch.nn.functional.conv_transpose3d(image, torch.zeros(1, 1, 2, 2, 2, device="mps"), stride=2).sum().backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
 
 
 def choose_precision(accelerator: Accelerator, wish: str = "auto") -> Precision:

@@ -66,7 +66,9 @@ def train(run: Run) -> None:
         run.add_event("state", state="stopped", message="Stopped before anything was learnt.")
         return
     if ended_by == "stop":
-        run.add_event("state", state="stopped", message="Stopped. The best model so far is checkpoints/best.pt in the run folder.")
+        run.add_event(
+            "state", state="stopped", message="Stopped. The best model so far is checkpoints/best.pt in the run folder."
+        )
     else:
         run.add_event("state", state="finished", message="Finished. The best model is checkpoints/best.pt in the run folder.")
 

@@ -38,7 +38,6 @@ class Job(QObject):
         self._stop = threading.Event()
         self._began = self._told = time.monotonic()
         self._is_running = True
-        self.ended.connect(self._note_end)
         # A daemon: a window that closes does not wait for it.
         self._thread = threading.Thread(target=self._run, name="napari-seg3d job", daemon=True)
 
@@ -53,7 +52,10 @@ class Job(QObject):
         return time.monotonic() - self._began
 
     def start(self) -> None:
-        """Begin; called once, by `start_job`."""
+        """Begin; called once, by `start_job`, when everybody who wants to hear is connected."""
+        # Until its last signal has arrived somebody must hold on to a job: signals of a collected object never arrive.
+        _running.add(self)
+        self.ended.connect(self._note_end)
         self._thread.start()
 
     def cancel(self) -> None:
@@ -99,8 +101,10 @@ class Job(QObject):
 
     def _note_end(self) -> None:
         self._is_running = False
+        _running.discard(self)
 
 
+_running: set[Job] = set()
 _REPORT = "The terminal that started napari shows the details; please report them."
 
 

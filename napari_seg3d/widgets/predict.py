@@ -98,9 +98,14 @@ class PredictDock(Dock):
         self._watch.eventsArrived.connect(self._look_for_models)
         self._watch.runChanged.connect(self._fill_models)
         layers = napari_viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
-            event.connect(self.reset_choices)
-        layers.selection.events.changed.connect(self._enable)
+        heard = [
+            (event, self.reset_choices) for event in (layers.events.inserted, layers.events.removed, layers.events.reordered)
+        ]
+        heard.append((layers.selection.events.changed, self._enable))
+        for event, answer in heard:
+            event.connect(answer)
+        # Qt forgets the slots of a widget that is gone; napari does not.
+        self.destroyed.connect(lambda: [event.disconnect(answer) for event, answer in heard])
         self._fill_models()
         self.reset_choices()
         self._synchronise()

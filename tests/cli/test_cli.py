@@ -47,6 +47,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_check_passes_sound_data_and_names_what_is_wrong(ball_dataset: Path, tmp_path: Path) -> None:
     text = _cli("check", ball_dataset)
     assert "6 cases, 6 ready to train on" in text
+    assert "same name" in _cli("check", ball_dataset, "--pairs")
     data = shutil.copytree(ball_dataset, tmp_path / "data")
     (data / "images" / "ball_2.nii.gz").write_text("no scan at all")
     (data / "labels" / "ball_4.nii.gz").unlink()

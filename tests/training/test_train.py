@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -172,9 +173,24 @@ def test_a_crash_is_one_readable_message(quick_config: TrainConfig, tmp_path: Pa
     assert "Traceback" in run.log.read_text()
 
 
-def test_sound_cases_train_beside_broken_ones(ball_dataset: Path, quick_config: TrainConfig, tmp_path: Path) -> None:
-    import shutil
+@pytest.mark.parametrize("folder", ["images", "labels"])
+def test_a_folder_without_pairs_is_said(ball_dataset: Path, quick_config: TrainConfig, tmp_path: Path, folder: str) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(ball_dataset / folder, data / folder)
+    run = start_run(quick_config.with_values({"data.images": str(data)}), tmp_path / "run")
+    status = wait_for(run)
+    assert status.state == "failed"
+    assert str(data) in status.message
+    assert "mask" in status.message
 
+
+def test_a_patch_larger_than_every_scan_trains(quick_config: TrainConfig, tmp_path: Path) -> None:
+    config = quick_config.with_values({"sampling.patch_size": [40, 40, 40], "optimization.max_iterations": 2})
+    run = start_run(config, tmp_path / "run")
+    assert wait_for(run).state == "finished", run.log.read_text()
+
+
+def test_sound_cases_train_beside_broken_ones(ball_dataset: Path, quick_config: TrainConfig, tmp_path: Path) -> None:
     data = shutil.copytree(ball_dataset, tmp_path / "data")
     whole = (data / "images" / "ball_0.nii.gz").read_bytes()
     (data / "images" / "ball_0.nii.gz").write_bytes(whole[: len(whole) // 2])

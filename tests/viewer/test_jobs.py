@@ -1,3 +1,4 @@
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -72,3 +73,12 @@ def test_a_cancelled_job_returns_nothing(raises):
         return "too late"
 
     assert _outcome(work, cancel=True) == [("cancelled", None)]
+
+
+def test_a_job_that_nobody_holds_arrives_all_the_same():
+    arrived = []
+    for number in range(50):
+        start_job(lambda job, number=number: number, returned=arrived.append)
+    gc.collect()
+    pump_until(lambda: len(arrived) == 50, 10)
+    assert sorted(arrived) == list(range(50))

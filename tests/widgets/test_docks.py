@@ -282,6 +282,16 @@ def test_a_lone_dock_looks_again_when_it_is_opened_again(viewer, endless, tmp_pa
     pump_until(lambda: again._watch.status.state == "stopped", what="the news of the stop")
 
 
+def test_docks_that_are_gone_do_not_answer(viewer, docks):
+    for dock in docks:
+        viewer.window.remove_dock_widget(dock)
+        dock.deleteLater()
+    pump(0.3)
+    viewer.add_labels(np.zeros((4, 4, 4), np.uint8))
+    viewer.layers.clear()
+    pump(0.1)
+
+
 def test_a_folder_can_be_dropped(docks, ball_dataset):
     data, _, _ = docks
     content = QMimeData()
