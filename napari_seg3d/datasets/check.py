@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
 from napari_seg3d.datasets.subjects import SubjectGroup, intensity_step, same_subject_groups
 from napari_seg3d.errors import Cancelled, Seg3dError
-from napari_seg3d.volumes import Grid, Volume, read_volume
+from napari_seg3d.volumes import Grid, Volume, fault_of, read_volume
 
 _MOST_LABELS = 256  # more different values are an image that was taken for a mask
 _RARE_SHARE, _RARE_FROM = 0.1, 10  # a label in fewer than this share of at least so many masks is rare
@@ -161,7 +161,9 @@ def _examine(case: Case, declared: Mapping[int, str]) -> _Findings:
                 "Resample the channels of a case to one grid.",
                 path,
             )
-        _check_values(found, volume, path)
+        fault = fault_of(volume)
+        if fault is not None:
+            found.error(f"{path.name} {fault[0]}", fault[1], path)
     counts = _examine_mask(found, grid, case.mask, declared) if case.mask is not None else {}
     found.facts = _facts(channels, counts)
     return found
@@ -169,25 +171,6 @@ def _examine(case: Case, declared: Mapping[int, str]) -> _Findings:
 
 def _path_in(error: Seg3dError, paths: Sequence[Path]) -> Path:
     return next((path for path in paths if str(path) in error.what), paths[0])
-
-
-def _check_values(found: _Findings, volume: Volume, path: Path) -> None:
-    data = volume.data
-    if data.dtype.kind == "f":
-        bad = int(np.count_nonzero(~np.isfinite(data)))
-        if bad:
-            found.error(
-                f"{path.name} holds {bad} voxels that are no finite numbers (NaN or infinity).",
-                "Replace them, for example with the value of air, and write the file again.",
-                path,
-            )
-            return
-    if data.min() == data.max():
-        found.error(
-            f"{path.name} is constant: every voxel is {data.flat[0]:g}, so there is nothing to see.",
-            "Export the scan again; leave it out if it is empty.",
-            path,
-        )
 
 
 def _examine_mask(found: _Findings, grid: Grid, path: Path, declared: Mapping[int, str]) -> dict[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_seg3d.errors import ConfigError, ReadError
 from napari_seg3d.transforms.pipeline import Pipeline, Step
-from napari_seg3d.volumes import Volume
+from napari_seg3d.volumes import Volume, fault_of
 
 # Spacings closer than this are the same: resampling would only blur, and the way back uses the true grid anyway.
 _SAME_SPACING = 0.01
@@ -66,7 +66,9 @@ def preprocess(pipeline: Pipeline, image: Volume, mask: Volume | None = None) ->
     import torchio
 
     name = str(image.source.path) if image.source is not None else "The image"
-    refuse_unusable(image, name)
+    fault = fault_of(image)
+    if fault is not None:
+        raise ReadError(f"{name} {fault[0]}", fault[1])
     _refuse_gigantic(pipeline, image, name)
     # Copies: torchio refuses negative strides and foreign byte orders, and must not write into the caller's array.
     data = np.array(image.data, dtype=np.float32, order="C")
@@ -89,23 +91,6 @@ def preprocess(pipeline: Pipeline, image: Volume, mask: Volume | None = None) ->
         return processed, None
     moved = subject.mask.data.numpy().astype(mask.data.dtype)
     return processed, Volume(moved, subject.mask.affine, "labels", mask.source)
-
-
-def refuse_unusable(image: Volume, name: str) -> None:
-    """Raise a ReadError when a scan called `name` has no contrast, or values that are no numbers."""
-    if image.data.dtype.kind == "f":
-        broken = int(image.data.size - np.count_nonzero(np.isfinite(image.data)))
-        if broken:
-            raise ReadError(
-                f"{name} holds {broken} voxels that are NaN or infinite.",
-                "Replace them (with 0 for air, say) and save the scan again.",
-            )
-    for channel in image.data:
-        if channel.min() == channel.max():
-            raise ReadError(
-                f"{name} is constant: every voxel is {channel.flat[0]:g}.",
-                "Choose another scan: nothing can be seen in this one.",
-            )
 
 
 def _refuse_gigantic(pipeline: Pipeline, image: Volume, name: str) -> None:

@@ -11,6 +11,7 @@ from napari_seg3d.volumes.io import (
 )
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels, smallest_integer
 from napari_seg3d.volumes.resample import resample
+from napari_seg3d.volumes.soundness import fault_of
 from napari_seg3d.volumes.volume import Kind, Source, Volume
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Source",
     "Volume",
     "as_labels",
+    "fault_of",
     "is_volume_path",
     "looks_like_labels",
     "read_grid",

@@ -87,7 +87,7 @@ def test_the_callers_array_is_not_touched() -> None:
     assert np.array_equal(before, image.data)
 
 
-@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "NaN or infinite"), (4.0, "constant")])
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "NaN or infinity"), (4.0, "constant")])
 def test_a_scan_without_sense_is_refused_by_name(value: float, word: str) -> None:
     data = np.full((1, 8, 8, 8), 4.0, np.float32)
     data[0, 2, 2, 2] = value
