@@ -1,6 +1,6 @@
 """A model file -> labels on the scan's own grid: whole volumes and patches, warm between calls."""
 
-from napari_seg3d.inference.device import choose_accelerator, choose_precision, device_name
+from napari_seg3d.inference.device import choose_accelerator, choose_precision, device_name, free_memory
 from napari_seg3d.inference.model import ModelSpec, load_model, save_model
 from napari_seg3d.inference.predictor import Mode, Prediction, Predictor
 
@@ -12,6 +12,7 @@ __all__ = [
     "choose_accelerator",
     "choose_precision",
     "device_name",
+    "free_memory",
     "load_model",
     "save_model",
 ]

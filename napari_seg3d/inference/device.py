@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from typing import Literal
 
+import psutil
+
 from napari_seg3d.errors import ConfigError
 
 Accelerator = Literal["cpu", "cuda", "mps"]
@@ -67,3 +69,13 @@ def device_name(accelerator: Accelerator) -> str:
     if accelerator == "mps":
         return f"{platform.processor() or 'Apple'} GPU"
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def free_memory(accelerator: str) -> int:
+    """Return how many bytes the device has free."""
+    import torch
+
+    if accelerator == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    # Apple's GPUs share the memory of the machine.
+    return int(psutil.virtual_memory().available)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.inference import ModelSpec, choose_accelerator, choose_precision, device_name
+from napari_seg3d.errors import ConfigError
+from napari_seg3d.inference import ModelSpec, choose_accelerator, choose_precision, device_name, free_memory
 from napari_seg3d.networks import NetworkSpec, plan_strides
 from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.transforms import preprocessing_pipeline
@@ -18,6 +19,9 @@ from napari_seg3d.volumes import Grid
 _PATCH_VOXELS = {"cpu": 64**3, "mps": 96**3, "cuda": 128**3}
 _STEP_VOXELS = {"cpu": 360_000, "mps": 2 * 96**3, "cuda": 2 * 128**3}
 _MOST_PER_STEP = 8
+# Feature maps of each level that are alive at the peak of a step: outputs of convolutions, norms and activations on the way down and
+# up, and their gradients. On the low side: a run is refused only when it is hopeless.
+_MAPS_PER_LEVEL = 12
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,25 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
         patch_size=tuple(patch.tolist()),
         mode=config.sampling.mode,
     )
+    precision = choose_precision(accelerator, config.device.precision)
+    _refuse_beyond_memory(network, patch, batch, accelerator, precision)
     i, j, k = spacing.tolist()
-    return Plan(spec, (i, j, k), batch, accelerator, choose_precision(accelerator, config.device.precision))
+    return Plan(spec, (i, j, k), batch, accelerator, precision)
+
+
+def _refuse_beyond_memory(network: NetworkSpec, patch: NDArray[np.int_], batch: int, accelerator: str, precision: str) -> None:
+    """Raise a ConfigError when one step cannot fit the memory that is free; the rest of the machine would pay for the try."""
+    voxels = float(patch.prod()) * batch
+    needed = 0.0
+    for features, stride in zip(network.features, ((1, 1, 1), *network.strides), strict=True):
+        voxels /= np.prod(stride)
+        needed += voxels * features * _MAPS_PER_LEVEL * (2 if precision == "bf16" else 4)
+    free = free_memory(accelerator)
+    if needed > free:
+        raise ConfigError(
+            f"{batch} patches of {' x '.join(map(str, patch))} voxels need about {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free.",
+            "Choose a smaller patch or batch, or a larger spacing.",
+        )
 
 
 def _auto_patch(typical: NDArray[np.floating], spacing: NDArray[np.floating], levels: int, limit: float) -> NDArray[np.int_]:

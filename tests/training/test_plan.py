@@ -53,6 +53,12 @@ def test_a_patch_that_does_not_fit_the_network_is_rounded_up() -> None:
     assert make_plan(config, _grids((64, 64, 64), (1, 1, 1)), {1: "organ"}, 1).spec.patch_size == (32, 40, 64)
 
 
+def test_what_cannot_fit_the_memory_is_refused_before_it_is_tried() -> None:
+    config = _CONFIG.with_values({"sampling.patch_size": [1000, 1000, 1000], "optimization.batch_size": 64})
+    with pytest.raises(ConfigError, match=r"1000 x 1000 x 1000.*GB"):
+        make_plan(config, _grids((64, 64, 64), (1, 1, 1)), {1: "organ"}, 1)
+
+
 def test_whole_scans_all_fit() -> None:
     config = _CONFIG.with_values({"sampling.mode": "whole"})
     grids = [*_grids((30, 40, 20), (1, 1, 1)), *_grids((44, 38, 31), (1, 1, 1), 1)]
