@@ -30,7 +30,7 @@ def save(path: Path, compress: bool = True) -> Path:
     return path
 
 
-def assert_refused(path: Path, said: str = "") -> None:
+def assert_refused(path: Path, said: str | None = None) -> None:
     with pytest.raises(ReadError, match=said) as error:
         read_volume(path)
     assert str(path.parent / path.stem.split(".")[0]) in error.value.what
@@ -45,7 +45,7 @@ def test_a_file_that_is_cut_off(ending: str, compress: bool, share: float, tmp_p
     voxels = save(tmp_path / f"scan{ending}", compress)
     whole = voxels.read_bytes()
     voxels.write_bytes(whole[: int(share * len(whole))])
-    assert_refused(tmp_path / f"scan{ending}", "cut off" if share > 0.1 and (compress or ".nii" in ending) else "")
+    assert_refused(tmp_path / f"scan{ending}", "cut off" if share > 0.1 and (compress or ".nii" in ending) else None)
 
 
 def test_a_compressed_file_without_its_last_byte(tmp_path: Path) -> None:
