@@ -163,7 +163,11 @@ class Run:
         try:
             process = psutil.Process(record["pid"])
             same = abs(process.create_time() - record["created"]) < 2  # process ids are used again
-            return same and process.status() != psutil.STATUS_ZOMBIE
+            if process.status() == psutil.STATUS_ZOMBIE:
+                for child in _children:
+                    child.poll()  # takes an ended child of ours off the process table
+                return False
+            return same
         except psutil.NoSuchProcess:
             return False
 
