@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import platform
 import re
 import subprocess
@@ -167,7 +168,7 @@ class Run:
                 for child in _children:
                     child.poll()  # takes an ended child of ours off the process table
                 return False
-            return same
+            return bool(same)
         except psutil.NoSuchProcess:
             return False
 
@@ -249,6 +250,8 @@ def start_run(config: TrainConfig, folder: str | Path | None = None) -> Run:
         raise WriteError(f"{folder} is not empty.", "Choose a new folder for the run: an old one is never written over.")
     config.save(folder / "run.yaml")
     run = Run(folder)
+    # Threads that wait for one another sleep instead of spinning: beside a busy viewer that is several times faster.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     try:
         with open(run.log, "ab") as log:
             process = subprocess.Popen(
@@ -257,6 +260,7 @@ def start_run(config: TrainConfig, folder: str | Path | None = None) -> Run:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
+                env=environment,
                 **_detached(),
             )
     except OSError as error:
