@@ -2,22 +2,27 @@
 
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.io import (
+    GRID_SUFFIXES,
     SUFFIXES,
     is_volume_path,
     read_grid,
     read_volume,
+    recognise,
     volume_name,
     write_volume,
 )
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels, smallest_integer
 from napari_seg3d.volumes.resample import resample
 from napari_seg3d.volumes.soundness import fault_of
-from napari_seg3d.volumes.volume import Kind, Source, Volume
+from napari_seg3d.volumes.volume import Fourth, Kind, Label, Source, Volume
 
 __all__ = [
+    "GRID_SUFFIXES",
     "SUFFIXES",
+    "Fourth",
     "Grid",
     "Kind",
+    "Label",
     "Source",
     "Volume",
     "as_labels",
@@ -26,6 +31,7 @@ __all__ = [
     "looks_like_labels",
     "read_grid",
     "read_volume",
+    "recognise",
     "resample",
     "smallest_integer",
     "volume_name",

@@ -1,4 +1,4 @@
-"""Read and write volumes; the format follows from the name, and every failure names the file and the fix."""
+"""Read and write volumes: the content says which format a file has, and every failure names the file and the fix."""
 
 from __future__ import annotations
 
@@ -6,33 +6,24 @@ import os
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from napari_seg3d.errors import ReadError, Seg3dError, WriteError
 from napari_seg3d.files import atomic_path
-from napari_seg3d.volumes import itk, nifti
+from napari_seg3d.volumes.formats import FORMATS, Format, streams
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels
 from napari_seg3d.volumes.volume import Kind, Volume
 
 T = TypeVar("T")
 
+#: File name endings of volumes, longest first; what a file really is, its content says.
+SUFFIXES: tuple[str, ...] = tuple(sorted((suffix for one in FORMATS for suffix in one.suffixes), key=len, reverse=True))
 
-@dataclass(frozen=True)
-class _Format:
-    read: Callable[[Path], Volume]
-    read_grid: Callable[[Path], Grid]
-    write: Callable[[Path, Volume], None]
-
-
-_NIFTI = _Format(nifti.read, nifti.read_grid, nifti.write)
-_ITK = _Format(itk.read, itk.read_grid, itk.write)
-_FORMATS = {".nii.gz": _NIFTI, ".nii": _NIFTI, ".nrrd": _ITK, ".mha": _ITK, ".mhd": _ITK}
-
-#: File name endings that can be read and written, longest first.
-SUFFIXES: tuple[str, ...] = tuple(_FORMATS)
+#: File name endings that can be written so that the file holds shape, spacing and place in the patient.
+GRID_SUFFIXES: tuple[str, ...] = tuple(suffix for one in FORMATS if one.writes_grid for suffix in one.suffixes)
 
 
 def is_volume_path(path: str | Path) -> bool:
@@ -48,15 +39,33 @@ def volume_name(path: str | Path) -> str:
     return name[: -len(ending)] if ending else Path(name).stem
 
 
-def read_volume(path: str | Path, kind: Kind | None = None) -> Volume:
+def recognise(path: str | Path) -> Format | None:
+    """Return the format that the content of a file or folder has, or None.
+
+    Where the content could be of several formats (or has no mark of its own), the name decides.
+    """
+    path = Path(path)
+    head = b"" if path.is_dir() else streams.read_head(path)
+    named = [one for one in FORMATS if path.name.lower().endswith(one.suffixes)]
+    fitting = [one for one in FORMATS if (one.recognises_folder(path) if path.is_dir() else one.recognises(head))]
+    return next((one for one in named if one in fitting), next(iter(fitting), None))
+
+
+def read_volume(
+    path: str | Path, kind: Kind | None = None, *, variable: str | None = None, resample_irregular: bool = False
+) -> Volume:
     """Read one volume.
 
     Parameters
     ----------
     path : path-like
-        NIfTI-1 or -2, NRRD, MHA or MHD.
+        A file of one of the formats of `volumes.formats`, whatever its name; a folder with one DICOM series or an OME-Zarr.
     kind : {"image", "labels"}, optional
         What to read it as; left out, the numbers and the name decide.
+    variable : str, optional
+        Which array of a file that holds several (MATLAB, ``.npz``); left out, its shape decides, and a note says which it was.
+    resample_irregular : bool
+        Whether slices that do not lie on a regular grid (gantry tilt, uneven gaps) are resampled onto one, instead of refused.
 
     Returns
     -------
@@ -67,25 +76,42 @@ def read_volume(path: str | Path, kind: Kind | None = None) -> Volume:
     Raises
     ------
     ReadError
-        The file is missing, cut off, not what its name says, or not a scan.
+        The file is missing, cut off, of no known format, or not a scan.
     GeometryError
-        Its affine is impossible.
+        Its affine is impossible, or its slices do not lie on a regular grid.
     LabelError
         `kind` is "labels" and the values are no labels.
     """
     path = Path(path)
-    volume = _guarded(path, _format_of(path).read)
+    found = _guarded(path, _format_of)
+    read = found.read
+    if variable is not None:
+        if found.read_variable is None:
+            raise ReadError(f"{path} holds a single array, none called {variable}.", "Leave the name of the variable out.")
+        read_one = found.read_variable
+        read = lambda file: read_one(file, variable)  # noqa: E731
+    elif resample_irregular and found.read_resampled is not None:
+        read = found.read_resampled
+    volume = _guarded(path, read, found.name)
+    ending = _suffix(path.name)
+    if ending and ending not in found.suffixes and path.is_file():
+        note = f"Its name ends in {ending}, but what it holds is {found.name}; it was read as that."
+        volume = replace(volume, notes=(*volume.notes, note))
     if kind is None:
-        kind = "labels" if looks_like_labels(volume.data, f"{path.parent.name}/{path.name}") else "image"
+        is_mask = volume.kind == "labels" or looks_like_labels(volume.data, f"{path.parent.name}/{path.name}")
+        kind = "labels" if is_mask else "image"
     if kind == "labels":
         return replace(volume, data=as_labels(volume.data, str(path)), kind="labels")
-    return volume
+    return replace(volume, kind="image")
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Return the grid of a file from its header, without reading the voxels; raises as `read_volume` does."""
+    """Return the grid of a file, from its header alone where the format allows it; raises as `read_volume` does."""
     path = Path(path)
-    return _guarded(path, _format_of(path).read_grid)
+    found = _guarded(path, _format_of)
+    if found.read_grid is not None:
+        return _guarded(path, found.read_grid, found.name)
+    return _guarded(path, lambda file: found.read(file).grid, found.name)
 
 
 def write_volume(volume: Volume, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -114,14 +140,15 @@ def write_volume(volume: Volume, path: str | Path, *, overwrite: bool = False) -
         The place cannot be written, the disk is full, something is there already, or no format has this ending.
     """
     path = Path(path)
-    try:
-        write = _format_of(path).write
-    except ReadError as error:
-        raise WriteError(error.what, error.fix) from error
+    ending = _suffix(path.name)
+    write = next((one.write for one in FORMATS if ending in one.suffixes), None)
+    if write is None:
+        writable = [suffix for one in FORMATS if one.write is not None for suffix in one.suffixes]
+        raise WriteError(f"{path}: no format that can be written ends like this.", f"Choose one of {', '.join(writable)}.")
     there = os.path.lexists(path)
     if there and path.is_dir():
         raise WriteError(f"{path} is a folder.", "Choose another name.")
-    if there and volume.source is not None and _same_file(path, volume.source.path):
+    if there and volume.source is not None and any(_same_file(path, one) for one in (volume.source.path, *volume.source.files)):
         raise WriteError(f"{path} is the file that this was read from.", "Choose another name: a source is never overwritten.")
     if there and not overwrite:
         raise WriteError(f"{path} exists already.", "Choose another name, or allow overwriting.")
@@ -141,18 +168,16 @@ def write_volume(volume: Volume, path: str | Path, *, overwrite: bool = False) -
     return path
 
 
-def _guarded(path: Path, read: Callable[[Path], T]) -> T:
+def _guarded(path: Path, read: Callable[[Path], T], format_name: str = "") -> T:
     try:
-        if path.is_dir():
-            raise ReadError(f"{path} is a folder, not a volume.", "Choose a file in it, or open it as a data set.")
-        if path.stat().st_size == 0:
+        if path.is_file() and path.stat().st_size == 0:
             raise ReadError(f"{path} is empty.", "Copy or export it again.")
         return read(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ReadError(f"{path} does not exist.", "Check the path.") from error
-    except ReadError:
-        raise
     except Seg3dError as error:
+        if str(path) in error.what:
+            raise
         raise type(error)(f"{path}: {error.what}", error.fix) from error
     except (EOFError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -164,16 +189,21 @@ def _guarded(path: Path, read: Callable[[Path], T]) -> T:
         raise ReadError(f"{path} does not fit into memory.", "Close other programs, or crop the scan.") from error
     except Exception as error:  # a damaged header makes the libraries fail in any way they like
         raise ReadError(
-            f"{path} cannot be read as {_suffix(path.name)} ({_first_line(error)}).",
+            f"{path} cannot be read as {format_name or 'a volume'} ({_first_line(error)}).",
             "It is damaged, or another format under this name: export it again.",
         ) from error
 
 
-def _format_of(path: Path) -> _Format:
-    ending = _suffix(path.name)
-    if not ending:
-        raise ReadError(f"{path}: no known volume ends like this.", f"Known endings are {', '.join(SUFFIXES)}.")
-    return _FORMATS[ending]
+def _format_of(path: Path) -> Format:
+    found = recognise(path)
+    if found is not None:
+        return found
+    if path.is_dir():
+        raise ReadError(
+            f"{path} is a folder without a DICOM series or an OME-Zarr in it.", "Choose a file in it, or open it as a data set."
+        )
+    path.stat()  # a file that does not exist says so itself
+    raise ReadError(f"{path} is no scan in any known format.", f"Files that usually work end in {', '.join(sorted(SUFFIXES))}.")
 
 
 def _suffix(name: str) -> str:

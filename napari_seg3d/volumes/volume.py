@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ from napari_seg3d.errors import GeometryError
 from napari_seg3d.volumes.grid import FloatArray, Grid
 
 Kind = Literal["image", "labels"]
+#: What the channel axis of a volume counts.
+Fourth = Literal["channel", "time"]
 
 
 def storable(data: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -30,16 +33,35 @@ class Source:
     Parameters
     ----------
     path : Path
-        The file.
+        The file, or the folder of a DICOM series.
     format : str
         Name of the format that read it, such as ``"nifti"``.
     header : object, optional
         What that format wants back when it writes: the NIfTI header with its sform, qform and their codes.
+    files : tuple of Path
+        All the files of a series, in the order of its slices; empty where `path` is the only one.
     """
 
     path: Path
     format: str
     header: object | None = field(default=None, repr=False, compare=False)
+    files: tuple[Path, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a file says about one label.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"Liver"``; empty where the file gives none.
+    colour : str
+        ``#rrggbb``; empty where the file gives none.
+    """
+
+    name: str = ""
+    colour: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +71,8 @@ class Volume:
     Parameters
     ----------
     data : array of shape (C, I, J, K)
-        Channels first; a mask has one channel of integers.
+        Channels first. A mask has one channel of integers; overlapping labels have a channel each, which holds 0 and c + 1 in
+        channel c.
     affine : array of shape (4, 4)
         Voxel index to RAS+ millimetres.
     kind : {"image", "labels"}
@@ -58,6 +81,16 @@ class Volume:
         Where it came from.
     notes : tuple of str
         What the user should know about how the file was understood, such as a missing orientation.
+    labels : mapping of int to Label
+        Names and colours of a mask's values, where the file gives them.
+    fourth : {"channel", "time"}
+        What the first axis of `data` counts.
+    channels : tuple of str
+        A name for each channel, such as ``"0 s"`` of a time series; empty where the file gives none.
+    modality : str
+        By the DICOM term, such as ``"CT"`` (values in HU), ``"MR"`` or ``"CR"``; empty where the file does not say.
+    is_oriented : bool
+        Whether the file says how it lies in the patient. Where it does not, right and left are a convention, not a fact.
     """
 
     data: NDArray[np.generic]
@@ -65,6 +98,11 @@ class Volume:
     kind: Kind = "image"
     source: Source | None = None
     notes: tuple[str, ...] = ()
+    labels: Mapping[int, Label] = field(default_factory=dict)
+    fourth: Fourth = "channel"
+    channels: tuple[str, ...] = ()
+    modality: str = ""
+    is_oriented: bool = True
 
     def __post_init__(self) -> None:
         if self.data.ndim != 4:

@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from napari_seg3d.errors import ReadError, Seg3dError
-from napari_seg3d.volumes import SUFFIXES, Volume, is_volume_path, read_grid, read_volume, volume_name, write_volume
+from napari_seg3d.volumes import GRID_SUFFIXES, Volume, is_volume_path, read_grid, read_volume, volume_name, write_volume
 from tests.volumes.affines import affine_of
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def assert_refused(path: Path, said: str | None = None) -> None:
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("compress", [True, False])
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 def test_a_file_that_is_cut_off(ending: str, compress: bool, share: float, tmp_path: Path) -> None:
     voxels = save(tmp_path / f"scan{ending}", compress)
     whole = voxels.read_bytes()
@@ -57,7 +57,7 @@ def test_a_compressed_file_without_its_last_byte(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"hello\n" * 200, b"\0" * 2000, b"x", bytes(range(256)) * 9], ids=["text", "zeros", "x", "any"]
 )
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 def test_something_else_under_this_name(ending: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"scan{ending}"
     path.write_bytes(content)
@@ -66,17 +66,21 @@ def test_something_else_under_this_name(ending: str, content: bytes, tmp_path: P
         read_grid(path)
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".dat", ""])
 @pytest.mark.parametrize("other", [".nii", ".nii.gz", ".nrrd", ".mha"])
-def test_another_format_under_this_name(other: str, ending: str, tmp_path: Path) -> None:
-    if ending == other:
-        return
+def test_another_format_under_this_name_is_read_as_what_it_is(other: str, ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"scan{ending}"
     shutil.copy(save(tmp_path / f"other{other}"), path)
-    assert_refused(path)
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.data, SCAN)
+    assert volume.grid.matches(Volume(SCAN, affine_of()).grid)
+    assert read_grid(path).matches(volume.grid)
+    is_said = any(f"Its name ends in {ending}" in note for note in volume.notes)
+    same_family = {ending, other} <= {".nii", ".nii.gz"} or ending == other
+    assert is_said == (ending in GRID_SUFFIXES and not same_family)
 
 
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 def test_what_is_no_file(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"scan{ending}"
     assert_refused(path, "does not exist")
@@ -91,9 +95,9 @@ def test_what_is_no_file(ending: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_ending(tmp_path: Path) -> None:
-    (tmp_path / "scan.png").write_bytes(b"x")
-    with pytest.raises(ReadError, match=r"scan\.png: no known volume ends like this") as error:
-        read_volume(tmp_path / "scan.png")
+    (tmp_path / "scan.txt").write_bytes(b"x")
+    with pytest.raises(ReadError, match=r"scan\.txt is no scan in any known format") as error:
+        read_volume(tmp_path / "scan.txt")
     assert ".nii.gz" in error.value.fix
 
 
@@ -134,7 +138,7 @@ def test_flipped_bits_in_compressed_voxels_never_pass_for_a_scan(ending: str, en
 
 
 @pytest.mark.parametrize("compress", [True, False])
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 def test_flipped_bits_in_the_header_never_crash(ending: str, compress: bool, tmp_path: Path) -> None:
     path = tmp_path / f"scan{ending}"
     save(path, compress)

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from napari_seg3d.volumes import SUFFIXES, Volume, read_grid, read_volume, write_volume
+from napari_seg3d.volumes import GRID_SUFFIXES, Volume, read_grid, read_volume, write_volume
 from tests.volumes.affines import ORDERS, Order, affine_of
 
 SHAPE = (5, 6, 7)
@@ -76,7 +76,7 @@ def test_every_format_lies_right(ending: str, order: Order, degrees: tuple[float
     assert_same(places_by_nibabel(path), expected(affine))
 
 
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 @pytest.mark.parametrize("order", ORDERS[::3])
 def test_what_we_write_we_read_to_the_voxel(order: Order, ending: str, tmp_path: Path) -> None:
     volume = mask_on(affine_of(order, (20, -10, 30)))
@@ -89,8 +89,8 @@ def test_what_we_write_we_read_to_the_voxel(order: Order, ending: str, tmp_path:
     assert read_grid(path).matches(volume.grid)
 
 
-@pytest.mark.parametrize("ending", SUFFIXES)
-@pytest.mark.parametrize("source_ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
+@pytest.mark.parametrize("source_ending", GRID_SUFFIXES)
 def test_a_mask_in_another_format_lies_on_the_grid_of_its_image(source_ending: str, ending: str, tmp_path: Path) -> None:
     affine = affine_of(((2, 0, 1), (-1, 1, -1)), (30, 30, 30))
     scan = np.random.default_rng(0).normal(size=(1, *SHAPE)).astype(np.float32)
@@ -101,7 +101,7 @@ def test_a_mask_in_another_format_lies_on_the_grid_of_its_image(source_ending: s
     np.testing.assert_array_equal(back.data, mask.data)
 
 
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 def test_a_sheared_grid_stays_sheared(ending: str, tmp_path: Path) -> None:
     affine = affine_of()
     affine[1, 2] = 1.2  # a tilted gantry
@@ -109,7 +109,7 @@ def test_a_sheared_grid_stays_sheared(ending: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(read_volume(path).affine, affine, atol=1e-5)
 
 
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
 def test_images_keep_their_type_and_values(dtype: str, ending: str, tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(60, 20, (1, *SHAPE)).astype(dtype)
@@ -120,7 +120,7 @@ def test_images_keep_their_type_and_values(dtype: str, ending: str, tmp_path: Pa
     np.testing.assert_array_equal(back.data, values)
 
 
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 @pytest.mark.parametrize(("dtype", "stored"), [("f2", "f4"), ("?", "u1"), (">i2", "i2"), (np.longdouble, "f8")])
 def test_types_that_no_format_knows_become_the_next_that_all_do(
     dtype: str | type, stored: str, ending: str, tmp_path: Path
@@ -131,7 +131,7 @@ def test_types_that_no_format_knows_become_the_next_that_all_do(
     np.testing.assert_array_equal(back.data, values)
 
 
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 @pytest.mark.parametrize(
     ("largest", "dtype"), [(1, "u1"), (255, "u1"), (256, "u2"), (65536, "u4"), (2**32, "i8"), (-1, "i1"), (-200, "i2")]
 )
@@ -144,7 +144,7 @@ def test_labels_take_the_smallest_type(largest: int, dtype: str, ending: str, tm
     assert stored[3, 2, 1] == largest
 
 
-@pytest.mark.parametrize("ending", SUFFIXES)
+@pytest.mark.parametrize("ending", GRID_SUFFIXES)
 def test_channels_come_back_as_channels(ending: str, tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
     back = read_volume(write_volume(Volume(values, affine_of()), tmp_path / f"image{ending}"))

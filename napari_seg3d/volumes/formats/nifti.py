@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.fileholders import FileHolder
 from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 from nibabel.openers import ImageOpener
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes.formats.format import Format
+from napari_seg3d.volumes.formats.streams import MOST_DEFLATED, is_gzip, open_whole, read_head, refuse_impossible
 from napari_seg3d.volumes.grid import FloatArray, Grid
-from napari_seg3d.volumes.volume import Source, Volume, storable
+from napari_seg3d.volumes.volume import Fourth, Source, Volume, storable
 
 NAME = "nifti"
 _TO_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # by the spatial unit code; mm where there is none, or one that does not exist
+_TO_SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # by the temporal unit code
 _LABEL_INTENT = 1002
 _UNKNOWN_ORIENTATION = (
     "The file does not say how it lies in the patient (sform and qform code are 0): "
@@ -27,21 +31,33 @@ _UNKNOWN_ORIENTATION = (
 
 def read_grid(path: Path) -> Grid:
     """Return the grid of a NIfTI file from its header alone."""
-    image = nib.load(path)
-    return Grid(_spatial_shape(path, image.shape), _affine(image))
+    header = _header_of(read_head(path))
+    return Grid(_spatial_shape(path, header.get_data_shape()), _in_mm(header, header.get_best_affine()))
 
 
 def read(path: Path) -> Volume:
-    """Return the volume in a NIfTI file; a fourth axis becomes channels, in front."""
-    # Not mapped into memory: the volume must outlive whatever another program does to the file.
-    image = nib.load(path, mmap=False)
-    _spatial_shape(path, image.shape)
-    _refuse_short_file(path, image)
-    data = _channels_first(path, storable(_values(path, image)))
+    """Return the volume in a NIfTI file; a fourth axis becomes time or channels, in front."""
+    with open_whole(path) as stream:
+        # Not mapped into memory: the volume must outlive whatever another program does to the file.
+        image = _kind(path).from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
+        _spatial_shape(path, image.shape)
+        _refuse_short_file(path, image)
+        data = _channels_first(path, storable(_scaled(image)))
+    header = image.header
     notes = _notes(image)
+    fourth: Fourth = "channel"
+    names: tuple[str, ...] = ()
     if data.shape[0] > 1:
-        notes += (f"The fourth axis of the file ({data.shape[0]} long) was read as channels.",)
-    return Volume(data, _affine(image), "image", Source(path, NAME, image.header), notes)
+        seconds = _seconds_per_volume(header)
+        fourth = "time" if seconds is not None else "channel"
+        if seconds is not None:
+            names = tuple(f"{number * seconds:.4g} s" for number in range(data.shape[0]))
+            notes += (f"The fourth axis of the file ({data.shape[0]} long) was read as time, {seconds:.4g} s apart.",)
+        else:
+            notes += (f"The fourth axis of the file ({data.shape[0]} long) was read as channels.",)
+    is_oriented = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    source = Source(path, NAME, header)
+    return Volume(data, _affine(image), "image", source, notes, fourth=fourth, channels=names, is_oriented=is_oriented)
 
 
 def write(path: Path, volume: Volume) -> None:
@@ -98,24 +114,36 @@ def _copy_orientation(source: Nifti1Header, target: Nifti1Header) -> None:
     target["pixdim"][:4] = source["pixdim"][:4]
 
 
-def _values(path: Path, image: SpatialImage) -> NDArray[np.generic]:
-    if path.suffix.lower() != ".gz":
-        return _scaled(image)
-    with gzip.open(path) as stream:
-        data = _scaled(type(image).from_stream(stream))
-        # nibabel stops at the last voxel, in front of the check sum: without a look at that, damage would pass for a scan.
-        while stream.read(1 << 20):
-            pass
-        return data
+def _kind(path: Path) -> type[nib.Nifti1Image]:
+    second: type[nib.Nifti1Image] = nib.Nifti2Image
+    return second if _is_second(read_head(path)) else nib.Nifti1Image
+
+
+def _header_of(head: bytes) -> Nifti1Header:
+    return Nifti2Header(head[: Nifti2Header.sizeof_hdr]) if _is_second(head) else Nifti1Header(head[: Nifti1Header.sizeof_hdr])
+
+
+def _is_second(head: bytes) -> bool:
+    return head[4:8] == b"n+2\0"
 
 
 def _scaled(image: SpatialImage) -> NDArray[np.generic]:
     slope, inter = image.dataobj.slope, image.dataobj.inter
-    if (slope, inter) == (1, 0):
-        plain: NDArray[np.generic] = np.asanyarray(image.dataobj)
-        return plain
-    scaled: NDArray[np.generic] = image.get_fdata(dtype=np.float32, caching="unchanged")
+    raw: NDArray[np.generic] = np.asanyarray(image.dataobj.get_unscaled())
+    if (slope, inter) == (1, 0) or raw.dtype.kind not in "biuf":
+        return raw
+    # Slice by slice: the scaled values at full precision would take four times the memory of the raw ones.
+    scaled = np.empty(raw.shape, np.float32, order="F")
+    for last in range(raw.shape[-1]):
+        scaled[..., last] = raw[..., last].astype(np.float64) * slope + inter
     return scaled
+
+
+def _seconds_per_volume(header: Nifti1Header) -> float | None:
+    """Return the time between two volumes, if the fourth axis says that it is time."""
+    seconds = _TO_SECONDS.get(int(header["xyzt_units"]) & 0x38)
+    step = float(header["pixdim"][4])
+    return step * seconds if seconds is not None and np.isfinite(step) and step > 0 else None
 
 
 def _channels_first(path: Path, data: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -135,12 +163,11 @@ def _channels_first(path: Path, data: NDArray[np.generic]) -> NDArray[np.generic
 
 
 def _refuse_short_file(path: Path, image: SpatialImage) -> None:
-    if path.suffix.lower() != ".nii":
-        return  # a compressed file shows its end only when it is read
-    needed = int(image.dataobj.offset) + int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
-    size = path.stat().st_size
-    if size < needed:
+    voxels = int(np.prod(image.shape, dtype=np.int64)) * image.get_data_dtype().itemsize
+    needed, size = int(image.dataobj.offset) + voxels, path.stat().st_size
+    if not is_gzip(path) and size < needed:
         raise ReadError(f"{path} is cut off: {size} bytes of {needed}.", "Copy or export it again.")
+    refuse_impossible(path, needed, needed if not is_gzip(path) else size * MOST_DEFLATED)
 
 
 def _notes(image: SpatialImage) -> tuple[str, ...]:
@@ -160,3 +187,14 @@ def _notes(image: SpatialImage) -> tuple[str, ...]:
         if differs:
             return (f"sform and qform of the file disagree ({differs}); the sform was used.",)
     return ()
+
+
+NIFTI = Format(
+    "NIfTI",
+    (".nii.gz", ".nii"),
+    lambda head: head[344:348] == b"n+1\0" or _is_second(head),
+    read,
+    read_grid,
+    write=write,
+    writes_grid=True,
+)
