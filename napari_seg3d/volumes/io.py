@@ -45,6 +45,9 @@ def recognise(path: str | Path) -> Format | None:
     Where the content could be of several formats (or has no mark of its own), the name decides.
     """
     path = Path(path)
+    if path.is_file():
+        # Voxels alone have no mark.
+        path = next((header for one in FORMATS if (header := one.header_of(path)) is not None), path)
     head = b"" if path.is_dir() else streams.read_head(path)
     named = [one for one in FORMATS if path.name.lower().endswith(one.suffixes)]
     fitting = [one for one in FORMATS if (one.recognises_folder(path) if path.is_dir() else one.recognises(head))]

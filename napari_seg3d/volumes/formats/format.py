@@ -27,6 +27,9 @@ class Format:
         Whether the first :data:`HEAD_BYTES` bytes of a file (decompressed, if it is a gzip) are of this format.
     recognises_folder : callable
         Whether a folder is of this format.
+    header_of : callable, optional
+        For formats that keep voxels and header in two files: returns the header of a path that is named like the voxels, and None
+        for any other path.
     read : callable
         Returns the volume in a file. Whatever it raises becomes a `ReadError` with the path in `volumes.io`.
     read_grid : callable, optional
@@ -51,3 +54,4 @@ class Format:
     write: Callable[[Path, Volume], None] | None = None
     writes_grid: bool = False
     recognises_folder: Callable[[Path], bool] = lambda _: False
+    header_of: Callable[[Path], Path | None] = lambda _: None

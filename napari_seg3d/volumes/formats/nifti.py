@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_seg3d.errors import ReadError
 from napari_seg3d.volumes.formats.format import Format
 from napari_seg3d.volumes.formats.streams import MOST_DEFLATED, is_gzip, open_whole, read_head, refuse_impossible
-from napari_seg3d.volumes.grid import FloatArray, Grid
+from napari_seg3d.volumes.grid import FloatArray, Grid, Shape3
 from napari_seg3d.volumes.volume import Fourth, Source, Volume, storable
 
 NAME = "nifti"
@@ -32,17 +32,19 @@ _UNKNOWN_ORIENTATION = (
 def read_grid(path: Path) -> Grid:
     """Return the grid of a NIfTI file from its header alone."""
     header = _header_of(read_head(path))
-    return Grid(_spatial_shape(path, header.get_data_shape()), _in_mm(header, header.get_best_affine()))
+    return Grid(spatial_shape(path, header.get_data_shape()), _in_mm(header, header.get_best_affine()))
 
 
 def read(path: Path) -> Volume:
     """Return the volume in a NIfTI file; a fourth axis becomes time or channels, in front."""
     with open_whole(path) as stream:
         # Not mapped into memory: the volume must outlive whatever another program does to the file.
-        image = _kind(path).from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
-        _spatial_shape(path, image.shape)
-        _refuse_short_file(path, image)
-        data = _channels_first(path, storable(_scaled(image)))
+        return from_image(path, _kind(path).from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False), path)
+
+
+def from_image(path: Path, image: SpatialImage, voxels_path: Path) -> Volume:
+    """Return the volume that nibabel opened at `path`, and whose voxels stand in `voxels_path`."""
+    data = values(path, image, voxels_path)
     header = image.header
     notes = _notes(image)
     fourth: Fourth = "channel"
@@ -84,7 +86,20 @@ def write(path: Path, volume: Volume) -> None:
         image.to_stream(stream)
 
 
-def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+def grid_of(path: Path, image: SpatialImage) -> Grid:
+    """Return the grid of what nibabel opened at `path`."""
+    return Grid(spatial_shape(path, image.shape), _affine(image))
+
+
+def values(path: Path, image: SpatialImage, voxels_path: Path) -> NDArray[np.generic]:
+    """Return the scaled voxels ``(C, I, J, K)`` of an image of NIfTI or Analyze."""
+    spatial_shape(path, image.shape)
+    _refuse_short_file(voxels_path, image)
+    return _channels_first(path, storable(_scaled(image)))
+
+
+def spatial_shape(path: Path, shape: tuple[int, ...]) -> Shape3:
+    """Return the first three of the axes that a header names, refused if there is nothing in them."""
     shape = tuple(shape) + (1,) * (3 - len(shape))
     if 0 in shape:
         raise ReadError(f"{path} holds no voxels ({'x'.join(map(str, shape))}).", "Export it again.")
@@ -178,7 +193,7 @@ def _notes(image: SpatialImage) -> tuple[str, ...]:
     if sform_code == 0 and qform_code == 0:
         return (_UNKNOWN_ORIENTATION,)
     if sform_code > 0 and qform_code > 0:
-        shape = _spatial_shape(Path(), image.shape)
+        shape = spatial_shape(Path(), image.shape)
         try:
             sform, qform = (Grid(shape, _in_mm(header, affine)) for affine in (image.get_sform(), image.get_qform()))
             differs = sform.difference(qform)
