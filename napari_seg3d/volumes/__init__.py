@@ -12,6 +12,7 @@ from napari_seg3d.volumes.io import (
     write_volume,
 )
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels, smallest_integer
+from napari_seg3d.volumes.pyramid import Level, Pyramid
 from napari_seg3d.volumes.resample import resample
 from napari_seg3d.volumes.soundness import fault_of
 from napari_seg3d.volumes.volume import Fourth, Kind, Label, Source, Volume
@@ -23,6 +24,8 @@ __all__ = [
     "Grid",
     "Kind",
     "Label",
+    "Level",
+    "Pyramid",
     "Source",
     "Volume",
     "as_labels",

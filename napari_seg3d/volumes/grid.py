@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.orientations import aff2axcodes, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import GeometryError
@@ -138,11 +138,11 @@ class Grid:
 
 
 def _reorder(array: NDArray[np.generic], orientation: NDArray[np.float64]) -> NDArray[np.generic]:
-    # nibabel moves the leading axes, ours are the trailing ones; all of it stays a view.
+    # By slicing and transposing alone, so that it stays a view, and works on dask arrays as well.
     leading = array.ndim - 3
-    spatial_first = np.moveaxis(array, range(leading), range(3, array.ndim))
-    moved = apply_orientation(spatial_first, orientation)
-    return np.moveaxis(moved, range(3, array.ndim), range(leading))
+    flips = (slice(None),) * leading + tuple(slice(None, None, int(sign)) for sign in orientation[:, 1])
+    order = [leading + int(axis) for axis in np.argsort(orientation[:, 0])]
+    return array[flips].transpose((*range(leading), *order))
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -14,6 +14,8 @@ _MASK_WORDS = re.compile(
     r"(^|[^a-z])(mask|masks|seg|segs|segmentation|segmentations|label|labels|labelmap|gt|groundtruth|annotation|lesion_seg|labelstr|labelsts)([^a-z]|$)"
 )
 _MOST_LABELS = 256
+# So many voxels tell a mask from an image; looking at all of a large volume would take longer than reading it.
+_SAMPLED_VOXELS = 1_000_000
 # How many labelled voxels must have a like neighbour. Measured: images 0.03 to 0.10, masks 0.65 (grey matter in nine thick
 # slices) to 0.99.
 _UNNAMED_SHARE, _NAMED_SHARE = 0.6, 0.25
@@ -52,16 +54,18 @@ def as_labels(data: NDArray[np.generic], name: str = "The mask") -> NDArray[np.i
         return data.astype(np.uint8)
     if data.size == 0:
         raise LabelError(f"{name} holds no voxels.", "Choose another file.")
+    if data.dtype == np.uint8:
+        return data
     if data.dtype.kind not in "iuf":
         raise LabelError(f"{name} holds {data.dtype} values, which are no labels.", "Choose a mask with whole numbers.")
     if data.dtype.kind == "f":
-        if not np.isfinite(data).all():
+        broken = [slab[slab != np.rint(slab)] for slab in _slabs(data)]  # NaN differs from itself
+        if any(not np.isfinite(slab).all() for slab in _slabs(data)):
             raise LabelError(f"{name} holds values that are not finite (NaN or infinity).", "Write it again with whole numbers.")
-        fractional = data != np.rint(data)
-        if fractional.any():
-            example = data[fractional].flat[0]
+        fractional = np.concatenate(broken)
+        if fractional.size:
             raise LabelError(
-                f"{name} holds fractional values (such as {example:.4g}, {int(fractional.sum())} voxels), so it is no mask.",
+                f"{name} holds fractional values (such as {fractional[0]:.4g}, {fractional.size} voxels), so it is no mask.",
                 "If it is a probability map, threshold it; if it was resampled, do that again with nearest neighbour.",
             )
     try:
@@ -81,19 +85,41 @@ def looks_like_labels(data: NDArray[np.generic], name: str = "") -> bool:
     if data.ndim != 4 or data.shape[0] != 1 or data.dtype.kind not in "biuf" or data.size == 0:
         return False
     volume = data[0]
-    if data.dtype.kind == "f" and not (np.isfinite(volume).all() and (volume == np.rint(volume)).all()):
+    sample = _sample(volume)
+    if data.dtype.kind == "f" and not (np.isfinite(sample).all() and (sample == np.rint(sample)).all()):
+        return False
+    if len(np.unique(sample)) > _MOST_LABELS:  # an image has thousands of values
+        return False
+    low, high = volume.min(), volume.max()
+    if not (low >= 0 and high <= np.iinfo(np.int64).max):
         return False
     named = bool(_MASK_WORDS.search(name.lower()))
-    if volume.min() < 0 or volume.max() > np.iinfo(np.int64).max:
-        return False
-    if volume.max() == volume.min():
-        return named or bool(volume.max() == 0 and data.dtype.kind != "f")
-    # An image has thousands of values: look at a part first, so that a large scan is not sorted whole.
-    if len(np.unique(volume[:: max(1, volume.shape[0] // 8)])) > _MOST_LABELS or len(np.unique(volume)) > _MOST_LABELS:
+    if low == high:
+        return named or bool(high == 0 and data.dtype.kind != "f")
+    if not sample.any():
+        sample = volume  # so few voxels are marked that all of it must be looked at
+    if data.dtype.kind == "f" and any((slab != np.rint(slab)).any() for slab in _slabs(volume)):
         return False
     if named and np.count_nonzero(volume) < _NEARLY_EMPTY * volume.size:
         return True  # single painted voxels have no neighbours
-    return _share_of_like_neighbours(volume) > (_NAMED_SHARE if named else _UNNAMED_SHARE)
+    return _share_of_like_neighbours(sample) > (_NAMED_SHARE if named else _UNNAMED_SHARE)
+
+
+def _sample(volume: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the whole of a small volume ``(I, J, K)``, and pairs of neighbouring slices all along a large one."""
+    if volume.size <= _SAMPLED_VOXELS:
+        return volume
+    axis = int(np.argmax(np.abs(volume.strides)))
+    slices = np.moveaxis(volume, axis, 0)
+    pairs = max(4, _SAMPLED_VOXELS // (2 * slices[0].size))
+    first = np.unique(np.linspace(0, len(slices) - 2, pairs).astype(int))
+    return slices[np.unique([first, first + 1])]
+
+
+def _slabs(data: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    """Return views of parts of `data` that lie together in memory, so that looking at them takes little of it."""
+    axis = int(np.argmax(np.abs(data.strides)))
+    return np.array_split(data, min(data.shape[axis], max(1, data.size // _SAMPLED_VOXELS)), axis)
 
 
 def _share_of_like_neighbours(volume: NDArray[np.generic]) -> float:

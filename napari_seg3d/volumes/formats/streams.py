@@ -37,7 +37,7 @@ def read_head(path: Path) -> bytes:
         stream = isal_zlib.decompressobj(wbits=_ANY_HEADER)
         try:
             return bytes(stream.decompress(head + handle.read(1 << 16), HEAD_BYTES))
-        except IsalError:
+        except IsalError:  # type: ignore[misc]
             return b""
 
 
@@ -94,7 +94,7 @@ def read_array(path: Path, offset: int, count: int, dtype: np.dtype[np.generic],
                 raise ReadError(f"{path} is cut off: its compressed voxels have no end.", "Copy or export it again.")
             try:
                 part = stream.decompress(chunk)
-            except IsalError as error:
+            except IsalError as error:  # type: ignore[misc]
                 raise ReadError(
                     f"{path} is damaged: its voxels cannot be decompressed ({error}).", "Copy or export it again."
                 ) from error
