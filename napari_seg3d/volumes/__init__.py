@@ -13,7 +13,7 @@ from napari_seg3d.volumes.io import (
 )
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels, smallest_integer
 from napari_seg3d.volumes.pyramid import Level, Pyramid
-from napari_seg3d.volumes.resample import resample
+from napari_seg3d.volumes.resample import lattice_offset, place_on, resample
 from napari_seg3d.volumes.soundness import fault_of
 from napari_seg3d.volumes.volume import Fourth, Kind, Label, Source, Volume
 
@@ -31,7 +31,9 @@ __all__ = [
     "as_labels",
     "fault_of",
     "is_volume_path",
+    "lattice_offset",
     "looks_like_labels",
+    "place_on",
     "read_grid",
     "read_volume",
     "recognise",

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.volumes.formats.itk import from_itk_array, place, to_itk
 from napari_seg3d.errors import GeometryError
+from napari_seg3d.volumes.formats.itk import from_itk_array, place, to_itk
 from napari_seg3d.volumes.grid import Grid, Shape3
 from napari_seg3d.volumes.volume import Volume
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_seg3d.volumes import Grid, Volume, resample
+from napari_seg3d.errors import GeometryError
+from napari_seg3d.volumes import Grid, Volume, place_on, resample
 from tests.volumes.affines import ORDERS, Order, affine_of
 
 
@@ -91,3 +92,49 @@ def test_the_border_reaches_one_voxel_beyond_the_volume(how: Literal["nearest", 
                 affine[:3, 3] = 1
                 affine[axis, 3] = place
                 assert resample(volume, Grid((1, 1, 1), affine), how).item() == value, (outside, axis, place)
+
+
+def part_of(grid: Grid, first: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world(np.array([first]))[0]
+    return Grid(shape, affine)
+
+
+@pytest.mark.parametrize("order", ORDERS[::5])
+def test_a_part_goes_onto_the_whole_voxel_by_voxel(order: Order) -> None:
+    scan = Grid((9, 8, 7), affine_of(order, (12, -20, 30)))
+    labels = np.random.default_rng(0).integers(0, 4, (2, 4, 8, 3)).astype(np.uint8)
+    part = Volume(labels, part_of(scan, (2, 0, 3), (4, 8, 3)).affine, "labels")
+    # In another axis order than the scan, and off by what a float32 header rounds.
+    part = part.canonical()
+    part = Volume(part.data, part.affine.astype(np.float32).astype(float), "labels")
+    placed = place_on(part, scan)
+    assert placed.grid.matches(scan)
+    expected = np.zeros((2, 9, 8, 7), np.uint8)
+    expected[:, 2:6, :, 3:6] = labels
+    np.testing.assert_array_equal(placed.data, expected)
+    assert placed.data.dtype == np.uint8
+
+
+def test_empty_voxels_may_lie_outside_labels_may_not() -> None:
+    scan = Grid((5, 5, 5), affine_of())
+    data = np.zeros((1, 5, 5, 5), np.uint8)
+    data[0, 0, 0, :3] = 1
+    affine = part_of(scan, (4, 0, 2), (5, 5, 5)).affine
+    placed = place_on(Volume(data, affine, "labels"), scan)
+    assert np.argwhere(placed.data[0]).tolist() == [[4, 0, 2], [4, 0, 3], [4, 0, 4]]
+    data[0, 0, 0, 3] = 1
+    with pytest.raises(GeometryError, match="outside the scan"):
+        place_on(Volume(data, affine, "labels"), scan)
+    with pytest.raises(GeometryError, match="outside the scan"):
+        place_on(Volume(data, part_of(scan, (40, 0, 2), (5, 5, 5)).affine, "labels"), scan)
+
+
+@pytest.mark.parametrize("change", [(1.02, 0), (1, 0.3), (1, -0.5)])
+def test_voxels_that_do_not_coincide_are_refused(change: tuple[float, float]) -> None:
+    scan = Grid((5, 5, 5), affine_of())
+    affine = scan.affine.copy()
+    affine[:3, :3] *= change[0]
+    affine[0, 3] += change[1] * scan.spacing[0]
+    with pytest.raises(GeometryError, match="does not lie on the voxels"):
+        place_on(Volume(np.ones((1, 5, 5, 5), np.uint8), affine, "labels"), scan)
