@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_seg3d.viewer.data_model import DataModel
+from napari_seg3d.viewer.label_table_model import LabelTableModel
 from napari_seg3d.viewer.prediction_model import PredictionModel
 from napari_seg3d.viewer.preview_model import PreviewModel
 from napari_seg3d.viewer.run_watch import RunWatch
@@ -32,6 +33,8 @@ class Session(QObject):
         The validation case of that run.
     stage : Stage
         The layers that all of these show.
+    labels : LabelTableModel
+        The labels of the mask that is looked at.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -41,6 +44,7 @@ class Session(QObject):
         self.watch = RunWatch()
         self.prediction = PredictionModel(viewer, self.stage)
         self.preview = PreviewModel(self.stage, self.watch)
+        self.labels = LabelTableModel(viewer)
         self._docks = 0
 
     def add_dock(self, dock: QObject) -> None:
@@ -52,7 +56,7 @@ class Session(QObject):
         self._docks -= 1
         if self._docks == 0:
             self.watch.stop_looking()
-            for job in (self.data.job, self.prediction.job):
+            for job in (self.data.job, self.prediction.job, self.labels.job):
                 if job is not None:
                     job.cancel()
 
