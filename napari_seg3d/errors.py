@@ -39,6 +39,10 @@ class GeometryError(Seg3dError):
     """Two grids do not fit together, or one is impossible."""
 
 
+class IrregularSeries(GeometryError):  # noqa: N818  nothing failed: the slices lie like this in the patient
+    """The slices of a series are tilted or unevenly spaced: they can be resampled onto a regular grid, but are not one."""
+
+
 class LabelError(Seg3dError):
     """A mask holds values that are no labels."""
 

@@ -1,5 +1,6 @@
 """Files on disk <-> `Volume`: the only room that knows file formats, affines and voxel orders."""
 
+from napari_seg3d.volumes.dicom import Series, find_series
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.io import (
     GRID_SUFFIXES,
@@ -26,10 +27,12 @@ __all__ = [
     "Label",
     "Level",
     "Pyramid",
+    "Series",
     "Source",
     "Volume",
     "as_labels",
     "fault_of",
+    "find_series",
     "is_volume_path",
     "lattice_offset",
     "looks_like_labels",

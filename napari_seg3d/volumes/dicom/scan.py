@@ -1,0 +1,130 @@
+"""Find the series in a file, a folder or a DICOMDIR, from their headers alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from napari_seg3d.errors import Cancelled, ReadError, Seg3dError
+from napari_seg3d.volumes.dicom.describe import describe
+from napari_seg3d.volumes.dicom.frames import Frame, read_frames
+from napari_seg3d.volumes.dicom.headers import is_dicom, quiet
+from napari_seg3d.volumes.dicom.series import Series
+from napari_seg3d.volumes.dicom.stack import Stack
+from napari_seg3d.volumes.dicom.stacks import stacks_of
+
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_NO_PICTURES = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "ECG", "AU", "DOC", "PLAN")
+
+
+def find_series(
+    path: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> list[Series]:
+    """Return the series in a file, in a folder with all that is below it, or in a DICOMDIR.
+
+    Names of files mean nothing; files that are not DICOM are passed over. Only headers are read.
+
+    Parameters
+    ----------
+    path : path-like
+        Where to look.
+    progress : callable, optional
+        Called with the number of files done and of all.
+    is_cancelled : callable, optional
+        Asked after each file.
+
+    Returns
+    -------
+    list of Series
+        Images first, then segmentations, then what cannot be opened.
+
+    Raises
+    ------
+    ReadError
+        There is nothing at `path`, or no DICOM file.
+    Cancelled
+        `is_cancelled` said so.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ReadError(f"{path} does not exist.", "Check the path.")
+    files = [path] if path.is_file() else list(files_below(path))
+    frames: dict[str, list[Frame]] = {}
+    broken: list[tuple[Path, Seg3dError]] = []
+    with quiet():
+        for done, file in enumerate(files, start=1):
+            if is_cancelled is not None and is_cancelled():
+                raise Cancelled("The search was cancelled.")
+            try:
+                if is_dicom(file):
+                    for frame in _frames_of(file):
+                        frames.setdefault(frame.header.series or str(file.parent), []).append(frame)
+            except ReadError as error:
+                broken.append((file, error))
+            if progress is not None:
+                progress(done, len(files))
+        folder = path if path.is_dir() else path.parent
+        found = [one for group in frames.values() for one in _series_of(folder, group)]
+    found += [Series((file,), "", f"Damaged file {file.name}", "", "other", error, folder) for file, error in broken]
+    if not found:
+        raise ReadError(f"{path} holds no DICOM series.", "Choose a folder with the files of a scan.")
+    order = {"image": 0, "segmentation": 1, "other": 2}
+    return sorted(found, key=lambda one: order[one.kind])
+
+
+def _frames_of(file: Path) -> tuple[Frame, ...]:
+    try:
+        found = read_frames(file)
+    except (ReadError, OSError):
+        raise
+    except Exception as error:  # a damaged header makes pydicom fail in any way it likes
+        raise ReadError(
+            f"The header of {file} cannot be read ({type(error).__name__}).", "It is damaged: copy or export it again."
+        ) from error
+    return () if found[0].header.sop_class == _DIRECTORY else found
+
+
+def _series_of(folder: Path, frames: list[Frame]) -> list[Series]:
+    header = frames[0].header
+    files = tuple(dict.fromkeys(frame.path for frame in frames))
+    if header.sop_class in _SEGMENTATIONS:
+        return [Series((file,), "SEG", describe(file, "", ""), "", "segmentation", None, folder) for file in files]
+    if header.modality in _NO_PICTURES or header.rows == 0:
+        problem = ReadError(f"{files[0]} holds no pictures ({header.modality or 'no modality'}).", "Choose another series.")
+        return [Series(files, header.modality, describe(files[0], "", ""), "", "other", problem, folder)]
+    return [_series(folder, stack) for stack in stacks_of(frames)]
+
+
+def _series(folder: Path, stack: Stack) -> Series:
+    header = stack.first.header
+    files = tuple(dict.fromkeys(frame.path for channel in stack.frames for frame in channel))
+    channels, *voxels = stack.shape
+    size = " x ".join(str(n) for n in voxels) + (f", {channels} {stack.fourth}s" if channels > 1 else "")
+    description = describe(files[0], _plane_name(stack), size)
+    problem = stack.problem
+    if problem is not None:
+        where = files[0] if len(files) == 1 else folder
+        problem = type(problem)(f"{where}: {problem.what}", problem.fix)
+    return Series(files, header.modality, description, size, "image", problem, folder, stack)
+
+
+def _plane_name(stack: Stack) -> str:
+    if stack.plane is None:
+        return ""
+    return ("sagittal", "coronal", "axial")[int(np.abs(stack.plane.normal).argmax())]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below it; links are not followed, so that a search stays where it was sent."""
+    for root, folders, names in os.walk(folder, followlinks=False):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(root) / name
+            if not file.is_symlink() and file.is_file():
+                yield file
