@@ -123,7 +123,8 @@ def _tally(values: NDArray[np.integer], intensities: NDArray[np.float64] | None)
         places = places.reshape(-1)
     voxels = np.bincount(places)
     there = np.flatnonzero(voxels)
-    measured, totals = np.zeros_like(voxels), np.zeros(len(voxels))
+    measured = np.zeros_like(voxels)
+    totals: NDArray[np.generic] = np.zeros(len(voxels))
     if intensities is not None:
         real = np.isfinite(intensities)
         if not real.all():

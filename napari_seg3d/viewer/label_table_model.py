@@ -82,7 +82,7 @@ class LabelTableModel(QObject):
         self.error: Seg3dError | None = None
         self._counts: dict[int, Count] | None = None
         self._is_stale = True
-        self._viewers = 0
+        self._views: set[object] = set()
         self._history: tuple[int, int] = (0, 0)
         self._rest = QTimer(self, singleShot=True, interval=_MILLISECONDS_OF_REST)
         self._rest.timeout.connect(self._count)
@@ -108,11 +108,13 @@ class LabelTableModel(QObject):
 
     # -- what the user wants -------------------------------------------------------------------------------------------------------
 
-    def set_shown(self, is_shown: bool) -> None:
+    def set_shown(self, view: object, is_shown: bool) -> None:
         """Say that a view has come up, or has gone: nothing is counted while nobody looks."""
-        self._viewers += 1 if is_shown else -1
-        if is_shown and self._is_stale:
+        if is_shown:
+            self._views.add(view)
             QTimer.singleShot(0, self._count)
+        else:
+            self._views.discard(view)
 
     def refresh(self) -> None:
         """Count again, soon: for edits that napari does not tell about."""
@@ -260,7 +262,7 @@ class LabelTableModel(QObject):
 
     def _count(self) -> None:
         layer = self.layer
-        if layer is None or not self._is_stale or self._viewers <= 0:
+        if layer is None or not self._is_stale or not self._views:
             return
         if self.job is not None:
             return  # one at a time; `_ended` looks again
@@ -271,6 +273,7 @@ class LabelTableModel(QObject):
             lambda job: take_census(labels, image, job.is_cancelled),
             returned=lambda counts: self._take(layer, counts),
             failed=self._failed,
+            cancelled=self._cancelled,
             ended=self._ended,
         )
         self.changed.emit()
@@ -282,6 +285,9 @@ class LabelTableModel(QObject):
 
     def _failed(self, error: Seg3dError) -> None:
         self.error = error
+
+    def _cancelled(self) -> None:
+        self._is_stale = True
 
     def _ended(self) -> None:
         self.job = None

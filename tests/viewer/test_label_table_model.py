@@ -22,7 +22,7 @@ def viewer(make_napari_viewer_proxy):
 @pytest.fixture
 def model(viewer) -> LabelTableModel:
     model = session_of(viewer).labels
-    model.set_shown(True)
+    model.set_shown("test", True)
     return model
 
 
@@ -135,11 +135,11 @@ def test_scrolling_counts_nothing(viewer, model, scan):
 
 def test_nothing_is_counted_while_nobody_looks(model, scan):
     _counted(model)
-    model.set_shown(False)
+    model.set_shown("test", False)
     scan[1].paint((0, 0, 0), 9)
     pump(0.8)
     assert 9 not in _sizes(model)
-    model.set_shown(True)
+    model.set_shown("test", True)
     _counted(model)
     assert 9 in _sizes(model)
 
