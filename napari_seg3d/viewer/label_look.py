@@ -69,7 +69,7 @@ class _AnyValueColormap(DirectLabelColormap):
             return super()._data_to_texture(values)
         table, _ = self._label_mapping_and_color_dict
         keys = np.array(sorted(key for key in table if key is not None))
-        found = np.array([table[key] for key in keys.tolist()], np.uint8 if len(table) < 256 else np.uint16)
+        found = np.array([table[key] for key in keys.tolist()], np.uint8 if max(table.values()) < 2**8 else np.uint16)
         # Compared as signed integers: uint64 with int64 would become float.
         signed = values.astype(np.int64, copy=False)
         places = np.minimum(np.searchsorted(keys, signed), len(keys) - 1)

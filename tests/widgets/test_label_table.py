@@ -149,6 +149,24 @@ def _type_into(table: LabelTable, row: int, text: str) -> QLineEdit:
     return editor
 
 
+@pytest.mark.parametrize(("dtype", "values"), [(np.uint8, (1, 2, 7)), (np.int32, (1, 100_000, -5)), (np.int8, (1, -100, 100))])
+def test_the_canvas_shows_these_colours(viewer, table, dtype, values):
+    layer = viewer.add_labels(np.repeat(np.array(values, dtype), 20)[:, np.newaxis].repeat(60, axis=1), opacity=1)
+    _counted(table)
+    table._model.recolour(values[0], "#00ff7f")
+    table._model.set_visible(values[1], False)
+    layer.selected_label = values[2]
+    viewer.reset_view()
+    pump(0.2)
+    picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    third = table._model.layer.colormap.map(values[2])[:3] * 255
+    rows, columns = np.nonzero(np.abs(picture - (0, 255, 127)).max(axis=2) < 3)
+    height = rows.max() - rows.min() + 1
+    middle = (rows.max() + rows.min()) // 2, (columns.max() + columns.min()) // 2
+    assert np.abs(picture[middle[0] + 2 * height, middle[1]] - third).max() < 3
+    assert np.array_equal(picture[middle[0] + height, middle[1]], picture[2, 2]), "hidden: the background of the canvas"
+
+
 def test_a_name_is_typed_into_the_table(table, mask):
     _counted(table)
     QTest.keyClick(_type_into(table, 1, "Milz"), Qt.Key.Key_Return)
