@@ -109,7 +109,8 @@ def _sample(volume: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the whole of a small volume ``(I, J, K)``, and pairs of neighbouring slices all along a large one."""
     if volume.size <= _SAMPLED_VOXELS:
         return volume
-    axis = int(np.argmax(np.abs(volume.strides)))
+    # A single slice has no neighbours; the axis of a radiograph that is one voxel long may have the longest stride.
+    axis = max((axis for axis in range(3) if volume.shape[axis] > 1), key=lambda axis: abs(volume.strides[axis]))
     slices = np.moveaxis(volume, axis, 0)
     pairs = max(4, _SAMPLED_VOXELS // (2 * slices[0].size))
     first = np.unique(np.linspace(0, len(slices) - 2, pairs).astype(int))

@@ -88,3 +88,8 @@ def test_labels_keep_their_values() -> None:
         np.testing.assert_array_equal(labels, values)
     assert smallest_integer(-(2**31), 2**31 - 1) == np.int32
     assert smallest_integer(0, 2**32) == np.int64
+
+
+def test_a_large_picture_of_one_slice_is_judged() -> None:
+    picture = np.random.default_rng(0).integers(0, 4000, (1, 1, 1500, 1500)).astype(np.int16)
+    assert not looks_like_labels(np.transpose(picture, (0, 3, 2, 1)))

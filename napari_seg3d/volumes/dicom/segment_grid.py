@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import GeometryError, ReadError
+from napari_seg3d.volumes.dicom.planes import LPS_TO_RAS
 from napari_seg3d.volumes.grid import TOLERANCE, FloatArray, Grid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# DICOM keeps places in LPS+ millimetres, we in RAS+.
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Two slices far apart whose header claims a tiny spacing would fill the memory with empty ones.
 _MOST_SLICES = 10_000
 
@@ -85,7 +84,7 @@ def segment_grid(path: Path, dataset: Dataset) -> SegmentGrid:
     affine[:3, 2] = normal * step
     affine[:3, 3] = positions[np.argmin(heights)]
     shape = int(dataset.Columns), int(dataset.Rows), int(slices.max()) + 1
-    return SegmentGrid(Grid(shape, _LPS_TO_RAS @ affine), tuple(slices.tolist()), notes)
+    return SegmentGrid(Grid(shape, LPS_TO_RAS @ affine), tuple(slices.tolist()), notes)
 
 
 def _regular(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes.dicom.headers import quiet
 from napari_seg3d.volumes.dicom.segment_grid import SegmentGrid, segment_grid
 from napari_seg3d.volumes.labels import smallest_integer
 from napari_seg3d.volumes.volume import Label, Source, Volume
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 #: How `write_segmentation` keeps a label's value, since segments must be numbered 1, 2, 3, …
 LABEL_VALUE = "Label value {} of the mask"
-_LABEL_VALUE = re.compile(re.escape(LABEL_VALUE).replace(r"\{\}", r"(\d{1,18})"))
+_LABEL_VALUE = re.compile(re.escape(LABEL_VALUE).replace(r"\{\}", r"(-?\d{1,18})"))
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"  # younger than the library that decodes all others, which cannot say what it is
 
 
@@ -63,7 +64,11 @@ def read_segmentation(path: Path) -> Volume:
     """
     import pydicom
 
-    dataset = pydicom.dcmread(path)
+    with quiet():
+        return _read(path, pydicom.dcmread(path))
+
+
+def _read(path: Path, dataset: Dataset) -> Volume:
     if dataset.get("SOPClassUID") not in SOP_CLASSES:
         raise ReadError(
             f"{path} is no DICOM segmentation by voxels.", "Surfaces and contours cannot be read: export it as DICOM SEG."
@@ -102,7 +107,7 @@ def _as_map(
     """Return one map ``(I, J, K)`` of all segments, or None where two of them share a voxel."""
     # The pixels of a label map may hold numbers that its header does not describe.
     largest = 2 ** int(dataset.BitsAllocated) - 1 if dataset.SegmentationType == "LABELMAP" else 1
-    volume = np.zeros(where.grid.shape, smallest_integer(0, max(largest, *values.values())))
+    volume = np.zeros(where.grid.shape, smallest_integer(min([0, *values.values()]), max([largest, *values.values()])))
     for frame, pixels in _decoded(path, dataset, frames):
         slice_ = volume[:, :, frame.k]
         if frame.segment == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes.dicom import write_segmentation
 from napari_seg3d.volumes.dicom.headers import HEAD_BYTES, is_dicom, looks_like_dicom
 from napari_seg3d.volumes.dicom.scan import find_series
 from napari_seg3d.volumes.dicom.series import Series
@@ -68,5 +69,6 @@ DICOM = Format(
     recognises,
     read,
     read_resampled=read_resampled,
+    write=write_segmentation.write,
     recognises_folder=recognises_folder,
 )
