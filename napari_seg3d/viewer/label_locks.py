@@ -24,8 +24,15 @@ _HOOKS = ("_apply_mask_to_data", "data_setitem")
 _SECONDS_BETWEEN_WARNINGS = 3.0
 
 
-def keep_locks(layer: Labels) -> None:
+def keep_locks(layer: Labels, like: Labels | None = None) -> None:
     """Let a layer respect its locked labels from now on; once is enough, more does no harm.
+
+    Parameters
+    ----------
+    layer : Labels
+        The layer that is painted in.
+    like : Labels, optional
+        Whose locks count; for a second layer with the same voxels in another view. Left out, its own.
 
     Raises
     ------
@@ -38,7 +45,7 @@ def keep_locks(layer: Labels) -> None:
             "Paint with napari's 'preserve labels' instead, or look for a newer napari-seg3d.",
         )
     if not isinstance(layer.__dict__.get("data_setitem"), _GuardedSetItem):
-        guard = _Guard(layer)
+        guard = _Guard(layer, layer if like is None else like)
         layer._apply_mask_to_data = _GuardedMask(guard)
         layer.data_setitem = _GuardedSetItem(guard)
 
@@ -46,9 +53,9 @@ def keep_locks(layer: Labels) -> None:
 class _Guard:
     """Knows what a layer has locked, and says why nothing was painted."""
 
-    def __init__(self, layer: Labels) -> None:
+    def __init__(self, layer: Labels, like: Labels) -> None:
         # The layer holds this: a strong reference would keep it, and its array, in memory after it was removed.
-        self._layer = weakref.ref(layer)
+        self._layer, self._like = weakref.ref(layer), weakref.ref(like)
         self._changed = self._warned = -_SECONDS_BETWEEN_WARNINGS
 
     @property
@@ -56,10 +63,15 @@ class _Guard:
         """The layer; alive, as it is what calls."""
         return self._layer()
 
+    @property
+    def like(self) -> Labels:
+        """The layer whose locks count; where that is gone, the one that is painted in."""
+        return self._like() or self.layer
+
     def locked(self) -> list[int]:
         """Return the locked values that the layer's numbers can hold."""
         limits = np.iinfo(self.layer.dtype)
-        return [value for value in locked_values(self.layer) if limits.min <= value <= limits.max]
+        return [value for value in locked_values(self.like) if limits.min <= value <= limits.max]
 
     def note_change(self) -> None:
         """Remember that something was painted just now."""
@@ -70,7 +82,7 @@ class _Guard:
         now = time.monotonic()
         if now - self._warned > _SECONDS_BETWEEN_WARNINGS:
             self._warned = now
-            name = style_of(self.layer, value).name or f"Label {value}"
+            name = style_of(self.like, value).name or f"Label {value}"
             show_warning(f"{name} is locked: nothing was painted. Unlock it in the table of labels.")
 
     def warn_of_nothing(self, under: NDArray[np.integer]) -> None:

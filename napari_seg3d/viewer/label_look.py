@@ -1,7 +1,8 @@
 """What each value of a Labels layer looks like: name, colour, shown or hidden, locked; kept with the layer and drawn by napari.
 
 Names are the layer's `features`, which napari shows in its status bar. The rest lies in ``layer.metadata[KEY]``. As long as every label
-is shown in the colour that it would have anyway, the layer keeps the colormap that it came with.
+is shown in the colour that it would have anyway, the layer keeps the colormap that it came with; a value that a table of colours leaves
+out has the colour that it has in every mask.
 """
 
 from __future__ import annotations
@@ -127,10 +128,9 @@ def foresee(layer: Labels, values: Iterable[int]) -> None:
     look = _look_of(layer)
     new = set(values) - look.known
     if new:
-        redraw = look.applied is not None and not new <= set(_FORESEEN)
         look = replace(look, known=look.known | new)
         layer.metadata[KEY] = look
-        if redraw:
+        if not _tells_apart(layer.colormap, new):
             _draw(layer, look)
 
 
@@ -149,6 +149,11 @@ def _base(layer: Labels, look: _Look) -> LabelColormapBase:
     return look.base if look.base is not None and layer.colormap is look.applied else layer.colormap
 
 
+def _tells_apart(colormap: LabelColormapBase, values: Iterable[int]) -> bool:
+    """Return whether each of the values has a colour; a table from a file has one for all that it does not name."""
+    return not isinstance(colormap, DirectLabelColormap) or set(values) <= set(colormap.color_dict)
+
+
 def _colour(look: _Look, base: LabelColormapBase, value: int) -> str:
     return look.colours.get(value) or _default_colour(base, value)
 
@@ -165,7 +170,7 @@ def _default_colour(base: LabelColormapBase, value: int) -> str:
 
 def _draw(layer: Labels, look: _Look) -> None:
     base = _base(layer, look)
-    if not look.colours and not look.hidden:
+    if not look.colours and not look.hidden and _tells_apart(base, look.known):
         was_ours = look.applied is not None and layer.colormap is look.applied
         layer.metadata[KEY] = replace(look, base=None, applied=None)
         if was_ours:

@@ -83,7 +83,7 @@ class LabelTableModel(QObject):
         self._counts: dict[int, Count] | None = None
         self._is_stale = True
         self._views: set[object] = set()
-        self._history: tuple[int, int] = (0, 0)
+        self._history: tuple[int, ...] = ()
         self._rest = QTimer(self, singleShot=True, interval=_MILLISECONDS_OF_REST)
         self._rest.timeout.connect(self._count)
         layers = viewer.layers
@@ -310,9 +310,12 @@ class LabelTableModel(QObject):
             self._list()
 
 
-def _edits(layer: Labels | None) -> tuple[int, int]:
-    """Return how many edits can be undone and redone."""
-    return (len(layer._undo_history), len(layer._redo_history)) if layer is not None else (0, 0)
+def _edits(layer: Labels | None) -> tuple[int, ...]:
+    """Return what is another after each edit, undo and redo: how many can be undone and redone, and which is the last."""
+    if layer is None:
+        return ()
+    done, undone = layer._undo_history, layer._redo_history
+    return len(done), len(undone), id(done[-1]) if done else 0
 
 
 def _rows(layer: Labels, counts: dict[int, Count] | None) -> list[LabelRow]:
@@ -335,8 +338,7 @@ def _voxel_size(layer: Labels) -> tuple[float, str]:
     if len(shape) < 3 or 1 in shape:
         edges = [float(edge) for edge, length in zip(scale, shape, strict=True) if length > 1]
         return float(np.prod(edges)) / 100, "cm²"
-    native = native_of(layer)
-    return (native.grid.voxel_volume if native is not None else float(np.prod(scale))) / 1000, "ml"
+    return float(np.prod(scale)) / 1000, "ml"
 
 
 def _image_with(mask: Labels, layers: Iterable[Layer]) -> Image | None:

@@ -197,6 +197,19 @@ def test_the_mouse_paints_around_a_locked_label():
     assert np.array_equal(layer.data, before)
 
 
+def test_a_second_layer_with_the_same_voxels_has_the_same_locks(layer):
+    twin = Labels(layer.data, **labels_settings())
+    keep_locks(twin, like=layer)
+    _lock(layer, 2)
+    before = layer.data.copy()
+    _polygon(twin)
+    assert np.array_equal(layer.data[before > 0], before[before > 0])
+    assert (layer.data[4] == 3).any()
+    _lock(layer, 2, False)
+    _polygon(twin)
+    assert not (layer.data[4] == 2).any()
+
+
 def test_a_layer_with_locks_leaves_the_memory():
     layer = Labels(np.zeros((4, 8, 8), np.uint8))
     _lock(layer, 1)

@@ -132,6 +132,18 @@ def test_colours_that_came_with_the_file_are_the_defaults():
     assert _drawn(layer, 1) == "#dd8265"
 
 
+def test_a_value_that_the_colours_of_a_file_leave_out_is_told_apart():
+    colours = DirectLabelColormap(color_dict={0: "transparent", 1: "#dd8265", None: "red"})
+    layer = Labels(np.zeros((4, 4), np.uint8), colormap=colours)
+    foresee(layer, [1])
+    assert layer.colormap is colours
+    foresee(layer, [1, 2, 3])
+    assert [_drawn(layer, value) for value in (1, 2, 3)] == ["#dd8265", label_colour(2), label_colour(3)]
+    set_styles(layer, {1: replace(style_of(layer, 1), visible=False)})
+    set_styles(layer, {1: replace(style_of(layer, 1), visible=True)})
+    assert [_drawn(layer, value) for value in (1, 2, 3)] == ["#dd8265", label_colour(2), label_colour(3)]
+
+
 def test_a_colormap_given_by_somebody_else_is_the_new_beginning():
     layer = _layer()
     set_styles(layer, {1: replace(style_of(layer, 1), visible=False)})
