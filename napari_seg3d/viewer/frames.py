@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 from napari_seg3d.volumes import Grid, Volume, resample
@@ -39,9 +40,11 @@ class Frame:
             return cls(np.eye(3))
         canonical = grid.canonical()
         directions = canonical.affine[:3, :3] / np.array(canonical.spacing)
-        # Two axes at right angles are the plane of the slices, which stays as it is, whatever a sheared third axis does.
+        # Two axes at right angles are the plane of the slices, which stays as it is, whatever a sheared third axis does. In a file the
+        # slices nearly always follow each other along the last axis.
         cosines = np.abs([np.dot(directions[:, (k + 1) % 3], directions[:, (k + 2) % 3]) for k in range(3)])
-        across = int(cosines.argmin())
+        last = int(io_orientation(grid.affine)[2, 0])
+        across = last if cosines[last] < cosines.min() + 1e-4 else int(cosines.argmin())
         first, second = (across + 1) % 3, (across + 2) % 3
         axes = directions.copy()
         axes[:, across] = np.cross(axes[:, first], axes[:, second])

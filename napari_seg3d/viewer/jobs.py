@@ -11,12 +11,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QEventLoop, QObject, Qt, Signal
+from qtpy.QtWidgets import QApplication, QMainWindow, QProgressDialog
 
 from napari_seg3d.errors import Cancelled, Seg3dError
 
+T = TypeVar("T")
+
+_MILLISECONDS_BEFORE_DIALOG = 600
 _SECONDS_BETWEEN_PROGRESS = 0.05
 
 
@@ -124,3 +128,54 @@ def start_job(work: Callable[[Job], Any], **slots: Callable[..., Any]) -> Job:
         getattr(job, name).connect(slot)
     job.start()
     return job
+
+
+def wait_for(work: Callable[[Job], T], text: str) -> T:
+    """Run ``work(job)`` in a thread and return what it returns, while the window goes on living.
+
+    For callers that need the result at once, such as a reader that napari calls. A dialog with a Cancel button covers the window when it
+    takes longer than a moment, so that nothing else is begun meanwhile.
+
+    Raises
+    ------
+    Seg3dError
+        What the work raised.
+    Cancelled
+        The user had enough.
+    """
+    if QApplication.instance() is None:
+        return work(Job(work))
+    loop = QEventLoop()
+    outcome: list[T] = []
+    errors: list[Seg3dError] = []
+    dialog = QProgressDialog(text, "Cancel", 0, 0, _main_window())
+    dialog.setWindowModality(Qt.WindowModality.WindowModal)
+    dialog.setMinimumDuration(_MILLISECONDS_BEFORE_DIALOG)
+    dialog.setValue(0)
+
+    def show_progress(done: int, total: int) -> None:
+        dialog.setMaximum(total)
+        dialog.setValue(min(done, total - 1))  # at its maximum the dialog would close itself
+
+    job = start_job(
+        work,
+        progressed=show_progress,
+        returned=outcome.append,
+        failed=errors.append,
+        ended=loop.quit,
+    )
+    dialog.canceled.connect(job.cancel)
+    loop.exec()
+    dialog.canceled.disconnect()
+    dialog.close()
+    dialog.deleteLater()
+    if errors:
+        raise errors[0]
+    if not outcome:
+        raise Cancelled("It was cancelled.")
+    return outcome[0]
+
+
+def _main_window() -> QMainWindow | None:
+    windows = [widget for widget in QApplication.topLevelWidgets() if isinstance(widget, QMainWindow) and widget.isVisible()]
+    return next((window for window in windows if window.isActiveWindow()), windows[0] if windows else None)

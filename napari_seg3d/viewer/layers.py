@@ -8,7 +8,7 @@ unchanged when the layer is saved.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ _COLOURS = (
     "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#42d4f4", "#911eb4", "#bfef45", "#f032e6", "#469990",
     "#fabed4", "#9a6324", "#aaffc3", "#800000", "#dcbeff", "#808000", "#ffd8b1", "#6a79f7", "#a9a9a9", "#fffac8",
 )  # fmt: skip
+_SOFT_TISSUE = (-160.0, 240.0)  # HU; a CT opens in the window that shows most organs
 _SAMPLED_VOXELS = 200_000
 # Radiologists' screens interpolate; masks stay voxel by voxel, as they are painted.
 _SMOOTH = {"interpolation2d": "linear"}
@@ -127,7 +128,9 @@ def layer_data(
         if is_labels:
             layers.append((array, settings | labels_settings(labels or volume.labels), "labels"))
             continue
-        settings |= {"contrast_limits": contrast_limits(array), "colormap": "gray", "visible": number == 0} | _SMOOTH
+        is_ct = volume.modality == "CT" or (not volume.modality and looks_like_ct(array))
+        limits = _SOFT_TISSUE if is_ct else contrast_limits(array)
+        settings |= {"contrast_limits": limits, "colormap": "gray", "visible": number == 0} | _SMOOTH
         layers.append((array, settings, "image"))
     return layers
 
@@ -162,15 +165,14 @@ def labels_settings(labels: Mapping[int, str | Label] | None = None) -> dict[str
     known: dict[int, Label] = {int(value): Label(found) if isinstance(found, str) else found for value, found in given.items()}
     settings: dict[str, Any] = {"opacity": 0.5}
     if any(label.colour for label in known.values()):
-        colours = {value: label.colour or label_colour(value) for value, label in known.items()}
-        settings["colormap"] = DirectLabelColormap(color_dict={0: "transparent", **colours, None: label_colour(1)})
+        colours: dict[int | None, str] = {value: label.colour or label_colour(value) for value, label in known.items()}
+        settings["colormap"] = DirectLabelColormap(color_dict={**colours, 0: "transparent", None: label_colour(1)})
     else:
         cycle = np.array([[0, 0, 0, 0], *(_rgba(colour) for colour in _COLOURS)])
         settings["colormap"] = CyclicLabelColormap(colors=cycle, background_value=0)
     if known:
-        names = {0: "background"}
-        names.update((value, label.name or f"label {value}") for value, label in known.items())
-        settings["features"] = {"index": list(names), "name": list(names.values())}
+        names = [(0, "background"), *((value, label.name or f"label {value}") for value, label in known.items())]
+        settings["features"] = {"index": [value for value, _ in names], "name": [name for _, name in names]}
     return settings
 
 
@@ -272,24 +274,47 @@ def native_of(layer: Layer) -> Native | None:
 
 
 def frame_of(layers: Iterable[Layer]) -> Frame | None:
-    """Return the frame in which layers of ours are shown, None when there are none."""
-    return next((native.placement.frame for layer in layers if (native := native_of(layer)) is not None), None)
+    """Return the frame of the layers of ours that are visible, None when there are none."""
+    return next((native.placement.frame for layer in layers if layer.visible and (native := native_of(layer)) is not None), None)
 
 
-def contrast_limits(array: NDArray[np.generic]) -> tuple[float, float]:
-    """Return grey values for black and white: percentiles of the tissue, so that neither one hot voxel nor the air decides."""
+def at_time(volume: Volume, index: int) -> Volume:
+    """Return one time point of a time series; other volumes as they are."""
+    if volume.fourth != "time" or volume.data.shape[0] == 1:
+        return volume
+    return replace(volume, data=volume.data[index : index + 1], fourth="channel", channels=())
+
+
+def contrast_limits(array: NDArray[np.generic], shares: tuple[float, float] = (0.5, 99.5)) -> tuple[float, float]:
+    """Return grey values for black and white: percentiles of the tissue, so that neither one hot voxel nor the air decides.
+
+    Parameters
+    ----------
+    array : array of shape (..., z, y, x)
+        An image.
+    shares : tuple of float
+        Which percentiles.
+    """
     step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
     values = np.asarray(array[..., ::step, ::step, ::step]).astype(np.float64).ravel()
     values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 1.0
-    low, high = np.percentile(values, (0.5, 99.5))
+    low, high = np.percentile(values, shares)
     tissue = values[values > low]
     if tissue.size:  # mostly air: 99.5 % of all voxels would still be dark
-        high = np.percentile(tissue, 99.5)
+        high = np.percentile(tissue, shares[1])
     if not high > low:
         low, high = float(values.min()), float(values.max())
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+def looks_like_ct(array: NDArray[np.generic]) -> bool:
+    """Return whether values are HU by the look of them: air lies around -1000, and nothing else is measured in such numbers."""
+    step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
+    values = np.asarray(array[..., ::step, ::step, ::step])
+    low, high = values.min(), values.max()
+    return bool(-10000 < low <= -500 and high >= 100 and ((values > -1100) & (values < -150)).mean() > 0.01)
 
 
 def _native(volume: Volume, place: Placement, original: Original | None) -> Native:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import Mode, Prediction, Predictor
 from napari_seg3d.viewer.jobs import Job, start_job
-from napari_seg3d.viewer.layers import layer_to_volume
+from napari_seg3d.viewer.layers import at_time, layer_to_volume, native_of
 from napari_seg3d.viewer.stage import Picture, Stage
 
 if TYPE_CHECKING:
@@ -40,18 +40,20 @@ class PredictionModel(QObject):
         """Predict the scan in a layer; the mask appears over it when it is done."""
         try:
             # Taken here, in the window's thread: the layer may change while the network computes.
-            scan = layer_to_volume(layer)
+            scan = at_time(layer_to_volume(layer), round(self._viewer.dims.point[0]))
         except Seg3dError as error:
             self.error = error
             self.changed.emit()
             return
 
         name = f"{layer.name} prediction"
+        native = native_of(layer)
+        frame = native.placement.frame if native is not None else None
 
         def work(job: Job) -> tuple[Prediction, Picture]:
             predictor = self._predictor(model)
             prediction = predictor.predict(scan, mode, job.progress, job.is_cancelled)
-            return prediction, Picture.of(prediction.labels, name, predictor.labels)
+            return prediction, Picture.of(prediction.labels, name, predictor.labels, frame)
 
         self.error = None
         self.job = start_job(

@@ -9,10 +9,13 @@ from qtpy.QtCore import QObject
 
 from napari_seg3d.viewer.data_model import DataModel
 from napari_seg3d.viewer.label_table_model import LabelTableModel
+from napari_seg3d.viewer.ortho import OrthoViews
 from napari_seg3d.viewer.prediction_model import PredictionModel
 from napari_seg3d.viewer.preview_model import PreviewModel
 from napari_seg3d.viewer.run_watch import RunWatch
+from napari_seg3d.viewer.scan_model import ScanModel
 from napari_seg3d.viewer.stage import Stage
+from napari_seg3d.viewer.window_model import WindowModel
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -35,6 +38,12 @@ class Session(QObject):
         The layers that all of these show.
     labels : LabelTableModel
         The labels of the mask that is looked at.
+    scans : ScanModel
+        The scans that are opened, and the series there are to choose from.
+    window : WindowModel
+        The window (level and width) of the image that is looked at.
+    ortho : OrthoViews
+        The coronal, sagittal and 3D views.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -45,6 +54,9 @@ class Session(QObject):
         self.prediction = PredictionModel(viewer, self.stage)
         self.preview = PreviewModel(self.stage, self.watch)
         self.labels = LabelTableModel(viewer)
+        self.scans = ScanModel(viewer)
+        self.window = WindowModel(viewer)
+        self.ortho = OrthoViews(viewer)
         self._docks = 0
 
     def add_dock(self, dock: QObject) -> None:
@@ -56,7 +68,7 @@ class Session(QObject):
         self._docks -= 1
         if self._docks == 0:
             self.watch.stop_looking()
-            for job in (self.data.job, self.prediction.job, self.labels.job):
+            for job in (self.data.job, self.prediction.job, self.labels.job, self.scans.job):
                 if job is not None:
                     job.cancel()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Labels, Layer
 
+from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.layers import LayerTuple, layer_data, marked_centre, native_of, place_over
 from napari_seg3d.viewer.look import go_to_centre, show_radiological
 from napari_seg3d.volumes import Volume
@@ -35,9 +36,9 @@ class Picture:
     centre: tuple[float, ...] | None
 
     @classmethod
-    def of(cls, volume: Volume, name: str, labels: Mapping[int, str] | None = None) -> Picture:
-        """Return the picture of a volume; to be called in a job."""
-        layers = layer_data(volume, name, labels)
+    def of(cls, volume: Volume, name: str, labels: Mapping[int, str] | None = None, frame: Frame | None = None) -> Picture:
+        """Return the picture of a volume in a frame, left out in its own; to be called in a job."""
+        layers = layer_data(volume, name, labels, frame)
         return cls(layers, marked_centre(*layers[0][:2]) if volume.kind == "labels" else None)
 
 
@@ -153,7 +154,8 @@ class Stage:
 
     def _go_to(self, mask: Picture) -> None:
         if mask.centre is not None:
-            self._viewer.dims.point = mask.centre
+            dims = self._viewer.dims
+            dims.set_point(range(dims.ndim - 3, dims.ndim), mask.centre)
 
     def _user_is_drawing(self) -> bool:
         active = self._viewer.layers.selection.active

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QDockWidget,
@@ -61,6 +61,10 @@ class Dock(QScrollArea):
         super().showEvent(event)
         if not self._has_a_place:
             QTimer.singleShot(0, self._join_others)
+
+    def sizeHint(self) -> QSize:
+        """Ask for no more width than the layout was made for: the scan needs it."""
+        return QSize(DOCK_WIDTH, super().sizeHint().height())
 
     def come_forward(self) -> None:
         """Show this tab in front of the others."""

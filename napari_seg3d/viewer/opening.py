@@ -1,0 +1,90 @@
+"""Opening what a user points at: a file, several, or a folder of DICOM series; what is found becomes layers in the viewer's frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_seg3d.viewer.frames import Frame
+from napari_seg3d.viewer.layers import LayerTuple, layer_data, pyramid_layer_data
+from napari_seg3d.volumes import Series, Volume, find_series, read_volume, recognise, volume_name
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What opening brought.
+
+    Parameters
+    ----------
+    layers : list of LayerTuple
+        Ready to be added.
+    series : list of Series
+        Where a folder holds more than one thing to look at, or nothing that is sound: all of it, to choose from.
+    notes : list of str
+        What the user should know about how the files were understood.
+    """
+
+    layers: list[LayerTuple] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find(
+    paths: Sequence[Path],
+    frame: Frame | None = None,
+    progress: Progress | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> Found:
+    """Read what `paths` hold; to be called in a job.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files and folders.
+    frame : Frame, optional
+        The axes of the viewer; left out, the first scan decides.
+    progress, is_cancelled : callable, optional
+        Told how many files were looked at, and asked whether to stop.
+
+    Raises
+    ------
+    Seg3dError
+        One of them cannot be read; nothing is opened then.
+    """
+    found = Found()
+    for path in paths:
+        kind = recognise(path)
+        if kind is not None and kind.name == "OME-Zarr":
+            from napari_seg3d.volumes import open_pyramid
+
+            pyramid = open_pyramid(path)
+            found.layers.extend(pyramid_layer_data(pyramid, volume_name(path)))
+            found.notes.extend(pyramid.notes)
+            continue
+        if kind is not None and kind.name == "DICOM":
+            series = find_series(path, progress, is_cancelled)
+            images = [one for one in series if one.kind != "other"]
+            if len(images) != 1 or images[0].problem is not None:
+                found.series.extend(series)
+                continue
+            volume, name = images[0].read(), images[0].description
+        else:
+            volume, name = read_volume(path), volume_name(path)
+        _add(found, volume, name, frame)
+        frame = frame or Frame.of(volume.grid)
+    return found
+
+
+def find_one(series: Series, frame: Frame | None, resample_irregular: bool = False) -> Found:
+    """Read one series; to be called in a job."""
+    found = Found()
+    _add(found, series.read(resample_irregular), series.description, frame)
+    return found
+
+
+def _add(found: Found, volume: Volume, name: str, frame: Frame | None) -> None:
+    found.layers.extend(layer_data(volume, name, frame=frame))
+    found.notes.extend(f"{name}: {note}" for note in volume.notes)
