@@ -7,6 +7,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,13 +58,13 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Dataset, int | None, bool]:
+def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Elements, int | None, bool]:
     """Read some elements of a file, up to its pixels.
 
     Returns
     -------
-    dataset : Dataset
-        With those of `tags` that are there, and the file meta information.
+    elements : Elements
+        Those of `tags` that are there.
     pixels_at : int or None
         Where in the file the element with the pixels begins; None where there is none, or the file is deflated.
     is_float : bool
@@ -88,62 +89,70 @@ def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Dataset, int | None,
             group, element = struct.unpack(order, start)
             tag = group << 16 | element
             if tag in _PIXELS:
-                return dataset, place, tag in _FLOATS
-    return dataset, None, False
+                return Elements(dataset), place, tag in _FLOATS
+    return Elements(dataset), None, False
 
 
-def numbers(dataset: Dataset, tag: int) -> tuple[float, ...]:
-    """Return the numbers in an element; empty where it is absent, empty, or holds no finite numbers."""
-    if tag not in dataset:
-        return ()
-    raw = dataset.get_item(tag)
-    value = None if raw is None else raw.value
-    try:
-        # Decimal strings are parsed here: pydicom's own number types cost more than the rest of a header.
-        if isinstance(value, bytes) and _is_decimal(raw.VR if raw is not None else None, tag):
-            found = tuple(float(part) for part in value.decode("ascii").strip(" \0").split("\\") if part.strip(" \0"))
-        else:
-            value = dataset[tag].value
-            if value is None or value == "":
-                return ()
-            several = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
-            found = tuple(float(part) for part in (value if several else [value]))
-    except (TypeError, ValueError, NotImplementedError):
-        return ()
-    return found if all(math.isfinite(part) for part in found) else ()
+class Elements:
+    """The elements of a data set, converted only when they are asked for: that is most of what reading a header costs."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._raw = {int(element.tag): element for element in dataset.elements()}
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._raw
+
+    def numbers(self, tag: int) -> tuple[float, ...]:
+        """Return the numbers in an element; empty where it is absent, empty, or holds no finite numbers."""
+        raw = self._raw.get(tag)
+        if raw is None or raw.value is None:
+            return ()
+        value, vr = raw.value, raw.VR or _usual_vr(tag)
+        try:
+            if isinstance(value, bytes) and vr in ("DS", "IS"):
+                found = tuple(float(part) for part in value.decode("ascii").strip(" \0").split("\\") if part.strip(" \0"))
+            elif isinstance(value, bytes) and vr == "US":
+                order = "<" if getattr(raw, "is_little_endian", True) else ">"
+                found = struct.unpack(f"{order}{len(value) // 2}H", value)
+            else:
+                converted = self.dataset[tag].value
+                if converted is None or converted == "":
+                    return ()
+                several = hasattr(converted, "__iter__") and not isinstance(converted, str | bytes)
+                found = tuple(float(part) for part in (converted if several else [converted]))
+        except (TypeError, ValueError, NotImplementedError, struct.error):
+            return ()
+        return found if all(math.isfinite(part) for part in found) else ()
+
+    def number(self, tag: int) -> float | None:
+        """Return the first number in an element, or None."""
+        return next(iter(self.numbers(tag)), None)
+
+    def text(self, tag: int) -> str:
+        """Return an element as text; empty where it is absent. Several values stay separated by backslashes."""
+        raw = self._raw.get(tag)
+        if raw is None or raw.value is None:
+            return ""
+        if isinstance(raw.value, bytes) and raw.value.isascii() and b"\x1b" not in raw.value:  # no escape to another alphabet
+            return "\\".join(part.strip() for part in raw.value.decode("ascii").strip(" \0").split("\\"))
+        value = self.dataset[tag].value
+        if value is None:
+            return ""
+        if not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
+            return "\\".join(str(part).strip() for part in value)
+        return str(value).strip(" \0")
+
+    def items(self, tag: int) -> list[Elements]:
+        """Return the items of a sequence; empty where it is absent or no sequence."""
+        from pydicom.sequence import Sequence
+
+        value = self.dataset[tag].value if tag in self._raw else None
+        return [Elements(item) for item in value] if isinstance(value, Sequence) else []
 
 
-def number(dataset: Dataset, tag: int) -> float | None:
-    """Return the first number in an element, or None."""
-    return next(iter(numbers(dataset, tag)), None)
-
-
-def text(dataset: Dataset, tag: int) -> str:
-    """Return an element as text; empty where it is absent. Several values stay separated by backslashes."""
-    if tag not in dataset:
-        return ""
-    raw = dataset.get_item(tag)
-    if raw is not None and isinstance(raw.value, bytes) and raw.value.isascii():
-        return "\\".join(part.strip() for part in raw.value.decode("ascii").strip(" \0").split("\\"))
-    value = dataset[tag].value
-    if value is None:
-        return ""
-    if not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
-        return "\\".join(str(part).strip() for part in value)
-    return str(value).strip(" \0")
-
-
-def items(dataset: Dataset, tag: int) -> list[Dataset]:
-    """Return the items of a sequence; empty where it is absent or no sequence."""
-    from pydicom.sequence import Sequence
-
-    value = dataset[tag].value if tag in dataset else None
-    return list(value) if isinstance(value, Sequence) else []
-
-
-def _is_decimal(vr: str | None, tag: int) -> bool:
+@cache
+def _usual_vr(tag: int) -> str:
     from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
-    if vr is None or vr == "UN":
-        vr = dictionary_VR(tag) if dictionary_has_tag(tag) else ""
-    return vr in ("DS", "IS")
+    return dictionary_VR(tag) if dictionary_has_tag(tag) else ""

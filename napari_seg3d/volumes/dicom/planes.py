@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,3 +132,8 @@ def spread_of(plane: Plane, positions: FloatArray) -> Spread:
         slide = float(np.linalg.norm(shift, axis=1).max())
         tilt = float(np.degrees(np.arctan(np.linalg.norm(shift.T @ along) / (along @ along))))
     return Spread(places, gap, tilt, slide, is_even)
+
+
+def positions_of(frames: Sequence[Frame]) -> FloatArray:
+    """Return where frames that say so lie ``(n, 3)``, in LPS mm."""
+    return np.array([frame.position for frame in frames], np.float64).reshape(-1, 3)

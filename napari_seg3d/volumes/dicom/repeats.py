@@ -32,8 +32,8 @@ class Repeats:
     is_certain: bool = True
 
 
-def repeats_of(places: Places) -> Repeats:
-    """Return which frame belongs to which repeat.
+def repeats_of(places: Places) -> Repeats | None:
+    """Return which frame belongs to which repeat; None if nothing tells the frames at a place apart.
 
     Parameters
     ----------
@@ -43,37 +43,42 @@ def repeats_of(places: Places) -> Repeats:
     Raises
     ------
     ReadError
-        Some places have more frames than others, or nothing tells the frames apart.
+        Some places have more frames than others.
     """
     counts = {len(place) for place in places}
+    if len(counts) > 1:
+        raise ReadError(
+            f"Slices are missing: {min(counts)} pictures lie at some of the {len(places)} places of the series, "
+            f"{max(counts)} at others.",
+            "Export the series again, whole; or put the files of one volume into a folder of their own.",
+        )
     if counts == {1}:
         return Repeats((tuple(place[0] for place in places),))
-    if len(counts) == 1:
-        by_value: tuple[tuple[str, Callable[[Frame], float | None]], ...] = (
-            ("temporal position", lambda frame: frame.temporal),
-            ("acquisition number", lambda frame: frame.acquisition),
-        )
-        for name, value_of in by_value:
-            if found := _grouped(places, value_of):
-                return Repeats(found, name)
-        by_rank: tuple[tuple[str, Callable[[Frame], float | None]], ...] = (
-            ("trigger time", lambda frame: frame.trigger),
-            ("acquisition time", lambda frame: seconds(frame.time)),
-            ("temporal position", lambda frame: frame.temporal),
-        )
-        for name, value_of in by_rank:
-            if found := _ranked(places, value_of):
-                return Repeats(found, name)
-        if found := _ranked(places, lambda frame: frame.header.instance_number):
-            return Repeats(found, "instance number", is_certain=False)
-    raise ReadError(
-        f"{min(counts)} to {max(counts)} pictures lie at each of the {len(places)} places of the series, and nothing in their "
-        "headers tells which belong together."
-        if len(counts) == 1
-        else f"Some slices are missing: {min(counts)} pictures lie at some of the {len(places)} places of the series, "
-        f"{max(counts)} at others.",
-        "Export the series again, whole; or put the files of one volume into a folder of their own.",
-    )
+    for name, value_of in (("temporal position", _temporal), ("acquisition number", _acquisition)):
+        if found := _grouped(places, value_of):
+            return Repeats(found, name)
+    for name, value_of in (("trigger time", _trigger), ("acquisition time", _moment), ("temporal position", _temporal)):
+        if found := _ranked(places, value_of):
+            return Repeats(found, name)
+    if found := _ranked(places, lambda frame: frame.header.instance_number):
+        return Repeats(found, "instance number", is_certain=False)
+    return None
+
+
+def _temporal(frame: Frame) -> float | None:
+    return frame.temporal
+
+
+def _acquisition(frame: Frame) -> float | None:
+    return frame.acquisition
+
+
+def _trigger(frame: Frame) -> float | None:
+    return frame.trigger
+
+
+def _moment(frame: Frame) -> float | None:
+    return seconds(frame.time)
 
 
 def seconds(time: str) -> float | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from napari_seg3d.errors import Cancelled, ReadError, Seg3dError
+from napari_seg3d.volumes.dicom import directory
 from napari_seg3d.volumes.dicom.describe import describe
 from napari_seg3d.volumes.dicom.frames import Frame, read_frames
 from napari_seg3d.volumes.dicom.headers import is_dicom, quiet
@@ -16,7 +18,6 @@ from napari_seg3d.volumes.dicom.series import Series
 from napari_seg3d.volumes.dicom.stack import Stack
 from napari_seg3d.volumes.dicom.stacks import stacks_of
 
-_DIRECTORY = "1.2.840.10008.1.3.10"
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _NO_PICTURES = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "ECG", "AU", "DOC", "PLAN")
 
@@ -54,7 +55,7 @@ def find_series(
     path = Path(path)
     if not path.exists():
         raise ReadError(f"{path} does not exist.", "Check the path.")
-    files = [path] if path.is_file() else list(files_below(path))
+    files = _files_at(path)
     frames: dict[str, list[Frame]] = {}
     broken: list[tuple[Path, Seg3dError]] = []
     with quiet():
@@ -67,15 +68,27 @@ def find_series(
                         frames.setdefault(frame.header.series or str(file.parent), []).append(frame)
             except ReadError as error:
                 broken.append((file, error))
+            except OSError as error:
+                broken.append((file, ReadError(f"{file} cannot be read: {error.strerror}.", "Check that you may read it.")))
             if progress is not None:
                 progress(done, len(files))
         folder = path if path.is_dir() else path.parent
-        found = [one for group in frames.values() for one in _series_of(folder, group)]
-    found += [Series((file,), "", f"Damaged file {file.name}", "", "other", error, folder) for file, error in broken]
+        notes = (_left_out(len(broken)),) if broken else ()
+        found = [one for group in frames.values() for one in _series_of(folder, group, notes)]
+    found += [Series((file,), "", "Damaged file", "", "other", error, folder) for file, error in broken]
     if not found:
         raise ReadError(f"{path} holds no DICOM series.", "Choose a folder with the files of a scan.")
     order = {"image": 0, "segmentation": 1, "other": 2}
     return sorted(found, key=lambda one: order[one.kind])
+
+
+def _files_at(path: Path) -> list[Path]:
+    if path.is_dir():
+        # The images of a disc lie below its DICOMDIR, too: looking for them finds even those that it forgot.
+        return list(files_below(path))
+    if path.name.upper() == "DICOMDIR" and is_dicom(path):
+        return directory.files_of(path)
+    return [path]
 
 
 def _frames_of(file: Path) -> tuple[Frame, ...]:
@@ -87,23 +100,36 @@ def _frames_of(file: Path) -> tuple[Frame, ...]:
         raise ReadError(
             f"The header of {file} cannot be read ({type(error).__name__}).", "It is damaged: copy or export it again."
         ) from error
-    return () if found[0].header.sop_class == _DIRECTORY else found
+    return () if found[0].header.sop_class == directory.SOP_CLASS else found
 
 
-def _series_of(folder: Path, frames: list[Frame]) -> list[Series]:
-    header = frames[0].header
-    files = tuple(dict.fromkeys(frame.path for frame in frames))
-    if header.sop_class in _SEGMENTATIONS:
-        return [Series((file,), "SEG", describe(file, "", ""), "", "segmentation", None, folder) for file in files]
-    if header.modality in _NO_PICTURES or header.rows == 0:
-        problem = ReadError(f"{files[0]} holds no pictures ({header.modality or 'no modality'}).", "Choose another series.")
-        return [Series(files, header.modality, describe(files[0], "", ""), "", "other", problem, folder)]
-    return [_series(folder, stack) for stack in stacks_of(frames)]
+def _series_of(folder: Path, frames: list[Frame], notes: tuple[str, ...]) -> list[Series]:
+    """Return what the frames of one SeriesInstanceUID make up."""
+    masks = _files([frame for frame in frames if frame.header.sop_class in _SEGMENTATIONS])
+    found = [Series((file,), "SEG", describe(file, "", ""), "", "segmentation", None, folder) for file in masks]
+    rest = [frame for frame in frames if frame.header.sop_class not in _SEGMENTATIONS]
+    pictures = [frame for frame in rest if frame.header.rows > 0 and frame.header.modality not in _NO_PICTURES]
+    found += [_series(folder, replace(stack, notes=(*stack.notes, *notes))) for stack in stacks_of(pictures)]
+    others = [frame for frame in rest if frame.header.rows == 0 or frame.header.modality in _NO_PICTURES]
+    if files := _files(others):
+        modality = others[0].header.modality
+        problem = ReadError(f"{files[0]} holds no pictures ({modality or 'no modality'}).", "Choose another series.")
+        found.append(Series(files, modality, describe(files[0], "", ""), "", "other", problem, folder))
+    return found
+
+
+def _files(frames: Iterable[Frame]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(frame.path for frame in frames))
+
+
+def _left_out(count: int) -> str:
+    files = "1 damaged DICOM file" if count == 1 else f"{count} damaged DICOM files"
+    return f"{files} in the same place could not be read: slices may be missing."
 
 
 def _series(folder: Path, stack: Stack) -> Series:
     header = stack.first.header
-    files = tuple(dict.fromkeys(frame.path for channel in stack.frames for frame in channel))
+    files = _files(frame for channel in stack.frames for frame in channel)
     channels, *voxels = stack.shape
     size = " x ".join(str(n) for n in voxels) + (f", {channels} {stack.fourth}s" if channels > 1 else "")
     description = describe(files[0], _plane_name(stack), size)

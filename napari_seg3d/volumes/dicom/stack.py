@@ -28,6 +28,8 @@ class Stack:
         Where the slices lie, where they say so.
     copies : tuple of (Frame, Frame)
         Frames that seem to be there twice, the kept one first: refused unless their pixels are the same.
+    is_certain : bool
+        Whether headers tell the channels apart as such; if not, channels that are all the same picture are one.
     """
 
     frames: Sequence[Sequence[Frame]]
@@ -40,6 +42,7 @@ class Stack:
     notes: tuple[str, ...] = ()
     is_oriented: bool = True
     copies: tuple[tuple[Frame, Frame], ...] = field(default=(), repr=False)
+    is_certain: bool = True
 
     @property
     def first(self) -> Frame:

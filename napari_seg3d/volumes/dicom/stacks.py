@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,15 +12,21 @@ import numpy as np
 from napari_seg3d.errors import GeometryError, IrregularSeries, ReadError
 from napari_seg3d.volumes.dicom.flat import flat_stacks
 from napari_seg3d.volumes.dicom.frames import Frame
-from napari_seg3d.volumes.dicom.planes import LPS_TO_RAS, Plane, Spread, plane_of, spread_of
-from napari_seg3d.volumes.dicom.repeats import repeats_of, time_names
+from napari_seg3d.volumes.dicom.planes import LPS_TO_RAS, Plane, Spread, plane_of, positions_of, spread_of
+from napari_seg3d.volumes.dicom.repeats import Repeats, repeats_of, time_names
 from napari_seg3d.volumes.dicom.stack import Stack
 from napari_seg3d.volumes.grid import FloatArray
 
 #: Directions that differ by less belong to one stack: 0.1 pixel at the edge of a slice, and more than writers round by.
 _SAME_DIRECTION = 2e-4
+#: Words of ImageType that tell how a picture was processed, not what it shows: a volume may mix them.
+_PROCESSING = {"AXIAL", "ADD", "NORM", "ND", "DIS2D", "DIS3D", "FIL", "NONE", "OTHER", "MFSPLIT", "SHARP", "AVERAGE"}
 #: Slices that lie closer together than this share of a pixel are at one place.
 _SAME_PLACE = 0.02
+_MOSAIC = ReadError(
+    "Each file holds all the slices of a volume side by side (Siemens mosaic), and says where they lie only in a private way.",
+    "Export the series as enhanced DICOM, or convert it to NIfTI with dcm2niix.",
+)
 _UNEVEN_FIX = "Open it resampled onto a regular grid, or export the series again with all of its slices."
 
 
@@ -30,6 +36,9 @@ def stacks_of(frames: Sequence[Frame]) -> list[Stack]:
     placed = [frame for frame in frames if frame.position is not None and len(frame.orientation) == 6]
     stacks = flat_stacks([frame for frame in frames if frame.position is None or len(frame.orientation) != 6])
     for group in _alike(placed):
+        if any("MOSAIC" in value.split() for name, value in group[0].contrast if name == "type"):
+            stacks.append(Stack([group], problem=_MOSAIC))
+            continue
         try:
             stacks += _stacks_in(plane_of(group[0]), group)
         except GeometryError as error:
@@ -68,12 +77,14 @@ def _stacks_in(plane: Plane, frames: Sequence[Frame]) -> list[Stack]:
     if beside := _side_by_side(plane, places):
         return [stack for group in beside for stack in _stacks_in(plane, group)]
     most = max(len(place) for place in places)
-    contrasts = _contrasts(frames)
     if most == 1:
         whole = _stack(plane, [places_of(places)])
-        if len(contrasts) == 1 or whole.problem is None:
+        shown = _contrasts(frames, without=_PROCESSING)
+        if len(shown) == 1 or whole.problem is None:
             return [whole]
-        return [stack for group in contrasts.values() for stack in _stacks_in(plane, group)]
+        parts = [stack for group in shown.values() for stack in _stacks_in(plane, group)]
+        return parts if all(stack.problem is None for stack in parts) else [whole]
+    contrasts = _contrasts(frames)
     by_contrast = {name: _places(plane, group) for name, group in contrasts.items()}
     if len(contrasts) > 1 and any(not _same_places(plane, own, places) for own in by_contrast.values()):
         return [stack for group in contrasts.values() for stack in _stacks_in(plane, group)]
@@ -86,6 +97,7 @@ def _repeated(plane: Plane, by_contrast: dict[str, list[list[Frame]]]) -> Stack:
     channels: list[tuple[Frame, ...]] = []
     names: list[str] = []
     by: list[str] = []
+    is_certain = True
     for contrast, places in by_contrast.items():
         extra = sum(len(place) - 1 for place in places)
         if 0 < extra < len(places) and len(by_contrast) == 1:
@@ -95,12 +107,16 @@ def _repeated(plane: Plane, by_contrast: dict[str, list[list[Frame]]]) -> Stack:
         try:
             repeats = repeats_of(places)
         except ReadError as error:
-            return Stack([[place[0] for place in places]], problem=error, plane=plane)
+            return Stack([places_of(places)], problem=error, plane=plane)
+        if repeats is None:
+            copies = (*copies, *((place[0], other) for place in places for other in place[1:]))
+            repeats = Repeats((tuple(places_of(places)),))
+        is_certain &= repeats.is_certain
         channels += repeats.frames
         times = time_names(repeats.frames) if len(repeats.frames) > 1 else ("",)
         names += [", ".join(part for part in (contrast, time) if part) for time in times]
         by += [repeats.by] if repeats.by else []
-    stack = replace(_stack(plane, channels), copies=copies)
+    stack = replace(_stack(plane, channels), copies=copies, is_certain=is_certain)
     if len(channels) == 1:
         return stack
     if len(by_contrast) == 1:
@@ -113,7 +129,7 @@ def _repeated(plane: Plane, by_contrast: dict[str, list[list[Frame]]]) -> Stack:
 
 
 def _stack(plane: Plane, channels: Sequence[Sequence[Frame]]) -> Stack:
-    positions = _positions(channels[0])
+    positions = positions_of(channels[0])
     spread = spread_of(plane, positions)
     stack = Stack(channels, plane=plane, spread=spread)
     if not spread.is_regular:
@@ -163,13 +179,9 @@ def places_of(places: Sequence[Sequence[Frame]]) -> list[Frame]:
     return [place[0] for place in places]
 
 
-def _positions(frames: Sequence[Frame]) -> FloatArray:
-    return np.array([frame.position for frame in frames], np.float64).reshape(-1, 3)
-
-
 def _places(plane: Plane, frames: Sequence[Frame]) -> list[list[Frame]]:
     """Return the frames by their place along the normal, ascending."""
-    along = plane.coordinates(_positions(frames))[:, 2]
+    along = plane.coordinates(positions_of(frames))[:, 2]
     order = np.argsort(along, kind="stable")
     tolerance = min(0.01, _SAME_PLACE * min(plane.spacing))
     places = [[frames[order[0]]]]
@@ -182,13 +194,13 @@ def _places(plane: Plane, frames: Sequence[Frame]) -> list[list[Frame]]:
 
 def _side_by_side(plane: Plane, places: Sequence[Sequence[Frame]]) -> list[list[Frame]]:
     """Return the frames of each of several fields of view at the same heights, such as both hips; empty if there is one."""
-    at_first = plane.coordinates(_positions(max(places, key=len)))[:, :2]
+    at_first = plane.coordinates(positions_of(max(places, key=len)))[:, :2]
     if np.abs(at_first - at_first[0]).max() <= 0.5 * min(plane.spacing):
         return []
     groups: list[list[Frame]] = []
     corners: list[FloatArray] = []
     for frame in (frame for place in places for frame in place):
-        corner = plane.coordinates(_positions([frame]))[0, :2]
+        corner = plane.coordinates(positions_of([frame]))[0, :2]
         for known, group in zip(corners, groups, strict=True):
             if np.abs(known - corner).max() <= 0.5 * min(plane.spacing):
                 group.append(frame)
@@ -202,18 +214,20 @@ def _side_by_side(plane: Plane, places: Sequence[Sequence[Frame]]) -> list[list[
 def _same_places(plane: Plane, one: Sequence[Sequence[Frame]], other: Sequence[Sequence[Frame]]) -> bool:
     if len(one) != len(other):
         return False
-    mine, theirs = (plane.coordinates(_positions(places_of(places)))[:, 2] for places in (one, other))
+    mine, theirs = (plane.coordinates(positions_of(places_of(places)))[:, 2] for places in (one, other))
     return bool(np.abs(mine - theirs).max() <= 0.01)
 
 
-def _contrasts(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
+def _contrasts(frames: Sequence[Frame], without: Collection[str] = ()) -> dict[str, list[Frame]]:
     """Return the frames by what makes them different pictures, named by that only in which they differ."""
     keys = {frame: dict(frame.contrast) for frame in frames}
+    for key in keys.values() if without else ():
+        key["type"] = " ".join(word for word in key.get("type", "").split() if word not in without)
     names = {name for key in keys.values() for name in key}
     differing = sorted(name for name in names if len({key.get(name, "") for key in keys.values()}) > 1)
     groups: dict[str, list[Frame]] = {}
     for frame, key in keys.items():
-        words = [key[name] if name in ("type", "component") else f"{name} {key[name]}" for name in differing if name in key]
+        words = [key[name] if name in ("type", "component") else f"{name} {key[name]}" for name in differing if key.get(name)]
         groups.setdefault(", ".join(words), []).append(frame)
     return dict(sorted(groups.items(), key=lambda group: _natural(group[0])))
 
