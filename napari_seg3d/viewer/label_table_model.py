@@ -102,9 +102,8 @@ class LabelTableModel(QObject):
     @property
     def mean_unit(self) -> str:
         """``"HU"`` over a CT, else empty: the numbers of other scans have no unit."""
-        # Not every layer knows what kind of scan it is.
         native = native_of(self.image) if self.image is not None else None
-        return "HU" if getattr(native, "modality", "") == "CT" else ""
+        return "HU" if native is not None and native.modality == "CT" else ""
 
     # -- what the user wants -------------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,16 @@ def test_volume_and_mean_of_each_label(model, scan):
     assert [row.style.colour for row in model.rows] == [label_colour(1), label_colour(5)]
 
 
+def test_the_mean_over_a_ct_is_in_hu(viewer, model):
+    image = Volume(np.full((1, 4, 4, 4), -700, np.int16), np.eye(4), modality="CT")
+    mask = Volume(np.ones((1, 4, 4, 4), np.uint8), np.eye(4), "labels")
+    for volume, kind in ((image, "image"), (mask, "labels")):
+        for data, settings, _ in layer_data(volume, kind):
+            getattr(viewer, f"add_{kind}")(data, **settings)
+    _counted(model)
+    assert (model.rows[0].mean, model.mean_unit) == (-700, "HU")
+
+
 def test_it_follows_the_selected_mask_and_keeps_it(viewer, model, scan):
     image, mask = scan
     other = viewer.add_labels(np.full((3, 3, 3), 2), name="other")
