@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
@@ -43,7 +44,8 @@ def dataset(stored: NDArray[np.integer], modality: str = "CT", series: str = "",
     found.BitsStored = found.BitsAllocated
     found.HighBit = found.BitsStored - 1
     found.PixelRepresentation = int(stored.dtype.kind == "i")
-    found.PixelData = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+    order = ">" if found.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
+    found.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
     found["PixelData"].VR = "OW" if stored.dtype.itemsize > 1 else "OB"
     for keyword, value in {**PATIENT, **elements}.items():
         if value is None:
