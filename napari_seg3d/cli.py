@@ -229,6 +229,48 @@ def evaluate(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: [bold]napari-seg3d deidentify hospital-export --out shared[/]")
+def deidentify(
+    scans: Annotated[list[Path], typer.Argument(help="Scans, or folders of scans.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the copies.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Also write a CSV that says which copy came from which file; keep it secret.")
+    ] = None,
+) -> None:
+    """Strip names, ids and dates from copies of scans; the scans themselves are only read.
+
+    DICOM follows the basic profile of the standard (PS3.15, Annex E); dates are shifted, so that intervals stay. NIfTI, NRRD and
+    MetaImage keep voxels and geometry, nothing else. What cannot be cleaned is refused, and the exit status is then 1. Voxels are
+    not changed: text that is burned into a picture stays, and so do faces in scans of heads.
+    """
+    import csv
+    import io
+
+    from napari_seg3d.files import write_text
+    from napari_seg3d.volumes import FACES
+    from napari_seg3d.volumes import deidentify as copy_without_patients
+
+    if key is not None and key.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(f"{key} would lie among the copies, and says whose they are.", "Choose another place for the key.")
+    with _bar() as bar:
+        report = copy_without_patients(scans, out, progress=_task(bar, "Copying"))
+    if key is not None:
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows(
+            [("copy", "source"), *((copy, source) for source, copy in report.copies)]
+        )
+        write_text(key, table.getvalue())
+    _out.print(f"{len(report.copies)} copies are in [bold]{escape(str(out))}[/].", highlight=False, soft_wrap=True)
+    for warning, copies in report.by_warning().items():
+        more = f" and {len(copies) - 1} more" if len(copies) > 1 else ""
+        _err.print(f"[yellow]Look at {escape(str(copies[0]))}{more}: {escape(warning)}.[/]", highlight=False, soft_wrap=True)
+    _out.print(FACES, highlight=False)
+    for file, reason in report.refused:
+        _err.print(f"[bold red]Not copied:[/] {escape(str(file))}: {escape(reason)}", highlight=False, soft_wrap=True)
+    if report.refused:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: [bold]napari-seg3d demo --minutes 1[/]")
 def demo(
     output: Annotated[Path, typer.Option(help="Where run, prediction and screenshots go.")] = Path("demo-output"),

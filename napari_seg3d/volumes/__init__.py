@@ -1,5 +1,6 @@
 """Files on disk <-> `Volume`: the only room that knows file formats, affines and voxel orders."""
 
+from napari_seg3d.volumes.deidentification import FACES, deidentify
 from napari_seg3d.volumes.dicom import Series, find_series
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.io import (
@@ -19,6 +20,7 @@ from napari_seg3d.volumes.soundness import fault_of
 from napari_seg3d.volumes.volume import Fourth, Kind, Label, Source, Volume
 
 __all__ = [
+    "FACES",
     "GRID_SUFFIXES",
     "SUFFIXES",
     "Fourth",
@@ -31,6 +33,7 @@ __all__ = [
     "Source",
     "Volume",
     "as_labels",
+    "deidentify",
     "fault_of",
     "find_series",
     "is_volume_path",
