@@ -18,6 +18,8 @@ _IDENTITY = (
     0x00380300, 0x00400253, 0x00080020, 0x00080021, 0x00080022, 0x00080023,
 )  # fmt: skip
 _LONGEST = 48
+#: The same name is written Müller in one place and Mueller in another.
+_SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ø": "oe", "å": "aa", "ß": "ss"})
 
 
 def describe(file: Path, plane: str, size: str) -> str:
@@ -75,7 +77,7 @@ def _words_of(values: list[str]) -> set[str]:
             # The whole, too: an id "4711-X" is often written "4711X".
             for word in (*re.findall(r"[^\W_]+", one), "".join(re.findall(r"[^\W_]+", one))):
                 if len(word) > 1:
-                    found.add(_folded(word))
+                    found |= {_folded(word), _folded(word.translate(_SPELT_OUT))}
     return found
 
 

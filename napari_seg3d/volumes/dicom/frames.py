@@ -99,6 +99,8 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
     """
     elements, pixels_at, is_float = read_header(path, _TAGS)
     header = _header(path, elements, pixels_at, is_float)
+    if not header.sop_class and header.rows == 0:
+        raise ReadError(f"The header of {path} does not say what the file holds.", "It is damaged: copy or export it again.")
     shared = elements.items(_SHARED)[:1]
     per_frame = elements.items(_PER_FRAME)
     if not per_frame:
@@ -121,7 +123,7 @@ def _header(path: Path, elements: Elements, pixels_at: int | None, is_float: boo
     high_bit = elements.number(0x00280102)
     return Header(
         path=path,
-        sop_class=elements.text(0x00080016),
+        sop_class=elements.text(0x00080016) or _meta(elements, "MediaStorageSOPClassUID"),
         instance=elements.text(0x00080018),
         series=elements.text(0x0020000E),
         modality=_code(elements.text(0x00080060)),
@@ -136,7 +138,7 @@ def _header(path: Path, elements: Elements, pixels_at: int | None, is_float: boo
         is_signed=elements.number(0x00280103) == 1,
         is_float=is_float,
         transfer_syntax=_transfer_syntax(elements),
-        has_meta=bool(_named_syntax(elements)),
+        has_meta=bool(_meta(elements, "TransferSyntaxUID")),
         pixels_at=pixels_at,
         instance_number=elements.number(0x00200013),
         units=(elements.text(0x00541001) or elements.text(0x00281054)).upper(),
@@ -206,12 +208,12 @@ def _groups(functional_groups: Iterable[Elements]) -> list[Elements]:
     return [group.items(tag)[0] for group in functional_groups for tag in _FUNCTIONAL_GROUPS if group.items(tag)]
 
 
-def _named_syntax(elements: Elements) -> str:
-    return str(getattr(elements.dataset, "file_meta", {}).get("TransferSyntaxUID", "") or "")
+def _meta(elements: Elements, keyword: str) -> str:
+    return str(getattr(elements.dataset, "file_meta", {}).get(keyword, "") or "")
 
 
 def _transfer_syntax(elements: Elements) -> str:
-    if named := _named_syntax(elements):
+    if named := _meta(elements, "TransferSyntaxUID"):
         return named
     implicit, little = elements.dataset.original_encoding  # a file without meta information: what pydicom found it to be
     return IMPLICIT if implicit else EXPLICIT if little else BIG_ENDIAN
@@ -240,4 +242,4 @@ def _tags_in(elements: Elements, tag: int) -> list[int]:
     value = elements.dataset[tag].value if tag in elements else None
     if value is None:
         return []
-    return [int(one) for one in value] if hasattr(value, "__iter__") else [int(value)]
+    return [int(one) for one in value] if hasattr(value, "__iter__") else [int(value)]  # a tag is no sequence, a list of them is

@@ -119,8 +119,7 @@ class Elements:
                 converted = self.dataset[tag].value
                 if converted is None or converted == "":
                     return ()
-                several = hasattr(converted, "__iter__") and not isinstance(converted, str | bytes)
-                found = tuple(float(part) for part in (converted if several else [converted]))
+                found = tuple(float(part) for part in (converted if _is_several(converted) else [converted]))
         except (TypeError, ValueError, NotImplementedError, struct.error):
             return ()
         return found if all(math.isfinite(part) for part in found) else ()
@@ -139,7 +138,7 @@ class Elements:
         value = self.dataset[tag].value
         if value is None:
             return ""
-        if not isinstance(value, str | bytes) and hasattr(value, "__iter__"):
+        if _is_several(value):
             return "\\".join(str(part).strip() for part in value)
         return str(value).strip(" \0")
 
@@ -149,6 +148,12 @@ class Elements:
 
         value = self.dataset[tag].value if tag in self._raw else None
         return [Elements(item) for item in value] if isinstance(value, Sequence) else []
+
+
+def _is_several(value: object) -> bool:
+    from pydicom.multival import MultiValue
+
+    return isinstance(value, MultiValue | list | tuple)  # a person's name can be iterated over, too, letter by letter
 
 
 @cache
