@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from napari_seg3d.errors import ReadError
 
@@ -23,6 +24,9 @@ _FIRST_ELEMENTS = {2: (0x0000, 0x0001, 0x0002, 0x0010), 8: (0x0000, 0x0001, 0x00
 _FIRST_TYPES = (b"UL", b"OB", b"UI", b"CS", b"DA")
 #: So many bytes show whether a file is DICOM.
 HEAD_BYTES = 148
+_META_BYTES = 1024
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_MOST_INFLATED = 2 << 30
 
 
 @contextmanager
@@ -78,8 +82,11 @@ def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Elements, int | None
     from pydicom.filereader import read_partial
 
     with open(path, "rb") as stream:
-        if not looks_like_dicom(stream.read(HEAD_BYTES)):
+        head = stream.read(_META_BYTES)
+        if not looks_like_dicom(head[:HEAD_BYTES]):
             raise ReadError(f"{path} is no DICOM file.", "Choose another file.")
+        if _DEFLATED in head:
+            _refuse_bomb(path, stream, head)
         stream.seek(0)
         dataset = read_partial(stream, lambda tag, _vr, _length: tag in _PIXELS, force=True, specific_tags=list(tags))
         place = stream.tell()
@@ -91,6 +98,18 @@ def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Elements, int | None
             if tag in _PIXELS:
                 return Elements(dataset), place, tag in _FLOATS
     return Elements(dataset), None, False
+
+
+def _refuse_bomb(path: Path, stream: BinaryIO, head: bytes) -> None:
+    """Refuse a deflated file that grows beyond reason: it would be inflated whole only to look at its header."""
+    (meta_length,) = struct.unpack("<I", head[140:144])
+    stream.seek(144 + meta_length)
+    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with suppress(zlib.error):  # damage is found by who reads the file
+        while (chunk := inflate.unconsumed_tail or stream.read(1 << 16)) and not inflate.eof:
+            size += len(inflate.decompress(chunk, 1 << 22))
+            if size > _MOST_INFLATED:
+                raise ReadError(f"{path} is compressed beyond reason.", "Do not trust this file.")
 
 
 class Elements:

@@ -19,6 +19,7 @@ from napari_seg3d.volumes.dicom.planes import positions_of
 from napari_seg3d.volumes.dicom.stack import Stack
 from napari_seg3d.volumes.dicom.thumbnail import thumbnail_of
 from napari_seg3d.volumes.dicom.values import read_stack, value_notes
+from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.volume import Source, Volume
 
 NAME = "dicom"
@@ -61,6 +62,15 @@ class Series:
     def source(self) -> Source:
         """Where its volume comes from."""
         return Source(self.files[0] if len(self.files) == 1 else self.folder, NAME, files=self.files)
+
+    def grid(self) -> Grid:
+        """Return where its voxels lie, from headers alone where it is an image; raises as `read` does."""
+        if self.problem is not None:
+            raise self.problem
+        if self._stack is None or self._stack.affine is None:
+            return self.read().grid
+        _, i, j, k = self._stack.shape
+        return Grid((i, j, k), self._stack.affine)
 
     def read(
         self,

@@ -238,14 +238,17 @@ def _natural(name: str) -> list[tuple[int, float, str]]:
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], tuple[tuple[Frame, Frame], ...]]:
-    """Set aside frames of files that say they are the same picture (SOPInstanceUID)."""
-    kept: dict[tuple[str, int], Frame] = {}
+    """Set aside frames of files that say they are the same picture (SOPInstanceUID) at the same place.
+
+    The place counts, too, because some anonymisers give all the files of a series one and the same number.
+    """
+    kept: dict[tuple[object, ...], Frame] = {}
     copies = []
     unnamed = []
     for frame in frames:
         if not frame.header.instance:
             unnamed.append(frame)
-        elif (known := kept.setdefault((frame.header.instance, frame.index), frame)) is not frame:
+        elif (known := kept.setdefault((frame.header.instance, frame.index, frame.position), frame)) is not frame:
             copies.append((known, frame))
     return [*kept.values(), *unnamed], tuple(copies)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from napari_seg3d.errors import ReadError
 from napari_seg3d.volumes.dicom import write_segmentation
 from napari_seg3d.volumes.dicom.headers import HEAD_BYTES, is_dicom, looks_like_dicom
-from napari_seg3d.volumes.dicom.scan import find_series
+from napari_seg3d.volumes.dicom.scan import files_below, find_series
 from napari_seg3d.volumes.dicom.series import Series
 from napari_seg3d.volumes.formats.format import Format
+from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.volume import Volume
 
 #: So many files of a folder are looked at to see whether it holds DICOM.
@@ -24,8 +25,6 @@ def recognises(head: bytes) -> bool:
 
 def recognises_folder(folder: Path) -> bool:
     """Return whether one of the first files in a folder, or below it, is DICOM."""
-    from napari_seg3d.volumes.dicom.scan import files_below
-
     return any(is_dicom(file) for file, _ in zip(files_below(folder), range(_FIRST_FILES), strict=False))
 
 
@@ -40,6 +39,11 @@ def read(path: Path) -> Volume:
         The slices do not form a volume.
     """
     return _only_series(path).read()
+
+
+def read_grid(path: Path) -> Grid:
+    """Return the grid of the same, from headers alone."""
+    return _only_series(path).grid()
 
 
 def read_resampled(path: Path) -> Volume:
@@ -68,6 +72,7 @@ DICOM = Format(
     (".dcm", ".dicom", ".ima"),
     recognises,
     read,
+    read_grid=read_grid,
     read_resampled=read_resampled,
     write=write_segmentation.write,
     recognises_folder=recognises_folder,

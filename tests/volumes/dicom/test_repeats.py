@@ -158,6 +158,12 @@ def test_the_same_picture_twice_is_read_once(same_uid: bool, tmp_path: Path) -> 
     assert len(volume.source.files) == SLICES
 
 
+def test_slices_that_were_all_given_one_number_are_still_slices(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 1000, (SLICES, ROWS, COLUMNS), np.int16)
+    write_series(tmp_path, stored, SOPInstanceUID="1.2.3")
+    np.testing.assert_array_equal(read_volume(tmp_path).data[0], np.transpose(stored, (2, 1, 0)))
+
+
 def test_a_whole_folder_copied_into_itself_is_read_once(tmp_path: Path) -> None:
     stored = np.random.default_rng(0).integers(0, 1000, (SLICES, ROWS, COLUMNS), np.int16)
     write_series(tmp_path / "a", stored)

@@ -11,7 +11,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.fileset import FileSet
-from pydicom.uid import BasicTextSRStorage, generate_uid
+from pydicom.uid import BasicTextSRStorage, DeflatedExplicitVRLittleEndian, generate_uid
 
 from napari_seg3d.errors import Cancelled, GeometryError, ReadError, Seg3dError
 from napari_seg3d.volumes import find_series, read_volume
@@ -236,6 +236,13 @@ def test_other_formats_do_not_look_like_dicom() -> None:
     assert looks_like_dicom(b"\0" * 128 + b"DICM" + b"\0" * 16)
     assert looks_like_dicom(b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100")
     assert looks_like_dicom(b"\x08\x00\x16\x00UI\x1a\x001.2.840.10008.5.1.4.1.1.2")
+
+
+def test_a_file_that_inflates_beyond_reason_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_seg3d.volumes.dicom.headers._MOST_INFLATED", 1 << 20)
+    write_series(tmp_path, np.zeros((1, 1024, 1024), np.int16), transfer_syntax=DeflatedExplicitVRLittleEndian)
+    with pytest.raises(ReadError, match="compressed beyond reason"):
+        read_volume(tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(4))

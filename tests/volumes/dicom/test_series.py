@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_seg3d.volumes import Volume, find_series, read_volume
+from napari_seg3d.volumes import Volume, find_series, read_grid, read_volume
 from tests.volumes.affines import rotation
 from tests.volumes.dicom.series_writer import AXIAL, CORONAL, SAGITTAL, write_series
 
@@ -91,3 +91,4 @@ def test_real_series_are_as_itk_has_them(folder: str, shared_data: Path) -> None
     (series,) = find_series(shared_data / "dicom" / folder)
     assert series.problem is None
     assert_like_itk(series.read(), shared_data / "dicom" / folder)
+    assert read_grid(shared_data / "dicom" / folder).matches(series.read().grid)

@@ -120,6 +120,17 @@ def test_colour_is_read_as_luminance(tmp_path: Path) -> None:
     assert any("colour" in note for note in volume.notes)
 
 
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    stored = np.array([[0, 1], [2, 3]], np.uint8)
+    made = dataset(stored, "OT", PhotometricInterpretation="PALETTE COLOR")
+    for colour, values in (("Red", [0, 255, 0, 10]), ("Green", [0, 0, 255, 10]), ("Blue", [0, 0, 0, 10])):
+        setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 8])
+        setattr(made, f"{colour}PaletteColorLookupTableData", bytes(values))
+    made.save_as(tmp_path / "one", enforce_file_format=True)
+    volume = read_volume(tmp_path / "one", "image")
+    np.testing.assert_array_equal(volume.data[0, :, :, 0].T, [[0, 76], [150, 10]])
+
+
 def test_a_slope_of_0_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="multiplies all values by 0"):
         read_back(tmp_path, np.ones((3, 4, 5), np.int16), RescaleSlope=0)
