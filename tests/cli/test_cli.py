@@ -32,7 +32,7 @@ def _cli(*arguments: object, status: int = 0) -> str:
     return text
 
 
-@pytest.mark.parametrize("command", ["check", "train", "predict", "evaluate", "demo"])
+@pytest.mark.parametrize("command", ["check", "train", "predict", "evaluate", "deidentify", "demo"])
 def test_help_shows_an_example(command: str) -> None:
     text = _cli(command, "--help")
     assert f"napari-seg3d {command}" in text

@@ -107,9 +107,10 @@ def _as_map(
     """Return one map ``(I, J, K)`` of all segments, or None where two of them share a voxel."""
     # The pixels of a label map may hold numbers that its header does not describe.
     largest = 2 ** int(dataset.BitsAllocated) - 1 if dataset.SegmentationType == "LABELMAP" else 1
-    volume = np.zeros(where.grid.shape, smallest_integer(min([0, *values.values()]), max([largest, *values.values()])))
+    kind = smallest_integer(min([0, *values.values()]), max([largest, *values.values()]))
+    slices = np.zeros(where.grid.shape[::-1], kind)  # (K, J, I), as the frames lie in the file
     for frame, pixels in _decoded(path, dataset, frames):
-        slice_ = volume[:, :, frame.k]
+        slice_ = slices[frame.k]
         if frame.segment == 0:
             # A label map: the pixels are segment numbers, and whoever wrote it may have called the background other than 0.
             background = int(dataset.get("PixelPaddingValue", 0))
@@ -119,20 +120,21 @@ def _as_map(
             continue
         here = pixels >= max(threshold, 1)
         value = values[frame.segment]
-        if ((slice_ != 0) & (slice_ != value) & here).any():
+        taken = slice_[here]
+        if ((taken != 0) & (taken != value)).any():
             return None
         slice_[here] = value
-    return volume
+    return slices.T
 
 
 def _as_channels(
     path: Path, dataset: Dataset, where: SegmentGrid, frames: list[_Frame], channels: dict[int, int], threshold: float
 ) -> NDArray[np.generic]:
-    stacked = np.zeros((len(channels), *where.grid.shape), smallest_integer(0, len(channels)))
+    slices = np.zeros((len(channels), *where.grid.shape[::-1]), smallest_integer(0, len(channels)))
     for frame, pixels in _decoded(path, dataset, frames):
         channel = channels[frame.segment]
-        stacked[channel, :, :, frame.k][pixels >= max(threshold, 1)] = channel + 1
-    return stacked
+        slices[channel, frame.k][pixels >= max(threshold, 1)] = channel + 1
+    return np.transpose(slices, (0, 3, 2, 1))
 
 
 def _frames(path: Path, dataset: Dataset, where: SegmentGrid, kind: str) -> list[_Frame]:
@@ -210,7 +212,7 @@ def _values(dataset: Dataset, numbers: list[int]) -> dict[int, int]:
 
 
 def _decoded(path: Path, dataset: Dataset, frames: list[_Frame]) -> Iterator[tuple[_Frame, NDArray[np.integer]]]:
-    """Yield frame by frame its pixels ``(I, J)``; all of them at once may not fit into memory."""
+    """Yield frame by frame its pixels ``(J, I)``; all of them at once may not fit into memory."""
     from pydicom.pixels.utils import iter_pixels
 
     if dataset.file_meta.TransferSyntaxUID == _DEFLATED_FRAMES:
@@ -220,8 +222,7 @@ def _decoded(path: Path, dataset: Dataset, frames: list[_Frame]) -> Iterator[tup
     else:
         decoded = iter_pixels(dataset, raw=True)
     try:
-        for frame, pixels in zip(frames, decoded, strict=True):
-            yield frame, pixels.T
+        yield from zip(frames, decoded, strict=True)
     except (ValueError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise ReadError(f"The pixels of {path} cannot be decoded.", "The file is damaged: copy or export it again.") from error
 

@@ -130,13 +130,15 @@ def recode(path: Path, syntax: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+
+
 @pytest.mark.parametrize(
-    "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, JPEGLSLossless]
+    ("kind", "syntax"),
+    [("BINARY", syntax) for syntax in NATIVE]  # single bits cannot be compressed otherwise
+    + [(kind, syntax) for kind in ("FRACTIONAL", "LABELMAP") for syntax in (*NATIVE, RLELossless, JPEGLSLossless)],
 )
 def test_every_kind_and_transfer_syntax(kind: str, syntax: str, tmp_path: Path) -> None:
-    if kind == "BINARY" and syntax in (RLELossless, JPEGLSLossless):
-        pytest.skip("not allowed for single bits")
     if syntax == JPEGLSLossless:
         pytest.importorskip("jpeg_ls")
     grid, labels = grid_of(3), some_labels()
