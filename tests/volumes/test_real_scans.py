@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_seg3d.volumes import is_volume_path, read_grid, read_volume, write_volume
+from napari_seg3d.volumes import GRID_SUFFIXES, is_volume_path, read_grid, read_volume, volume_name, write_volume
 from tests.volumes.test_round_trip import assert_same, places_by_itk, places_by_nibabel
 
 
@@ -58,7 +58,8 @@ def test_a_mask_of_every_scan_lies_on_it(folder: str, shared_data: Path, tmp_pat
         assert read_grid(path).matches(volume.grid)
         data = np.zeros((1, *volume.grid.shape), np.uint8)
         data[0, ::7, ::5, ::3] = 1
-        written = write_volume(volume.with_data(data, "labels"), tmp_path / path.name)
+        name = path.name if path.name.endswith(GRID_SUFFIXES) else f"{volume_name(path)}.nii.gz"
+        written = write_volume(volume.with_data(data, "labels"), tmp_path / name)
         back = read_volume(written, "labels")
         np.testing.assert_array_equal(back.data, data)
         assert back.grid.matches(volume.grid)

@@ -37,6 +37,13 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
+def is_dataset(file: h5py.File, name: str) -> bool:
+    """Return whether `name` is an array that lies in this very file."""
+    import h5py
+
+    return isinstance(file.get(name, getlink=True), h5py.HardLink) and isinstance(file[name], h5py.Dataset)
+
+
 def dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     """Return the array called `name`, if it lies in this very file.
 

@@ -92,10 +92,10 @@ def _is_oriented(head: bytes) -> bool:
 
 
 def _recognises(head: bytes) -> bool:
+    if not head.startswith(_VERSION) or len(head) < _VOXELS_START:
+        return False
     dims = np.frombuffer(head[4:20], ">i4")
-    return (
-        head.startswith(_VERSION) and len(dims) == 4 and bool((dims > 0).all()) and int.from_bytes(head[20:24], "big") in _TYPES
-    )
+    return bool((dims > 0).all()) and int.from_bytes(head[20:24], "big") in _TYPES
 
 
 MGH = Format("MGH", (".mgz", ".mgh", ".mgh.gz"), _recognises, read, read_grid)

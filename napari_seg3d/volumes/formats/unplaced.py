@@ -80,6 +80,7 @@ def volume(
     labels: Mapping[int, Label] | None = None,
     fourth: Fourth = "channel",
     channels: tuple[str, ...] = (),
+    files: tuple[Path, ...] = (),
 ) -> Volume:
     """Return the volume of an array ``(C, Z, Y, X)``, with notes about what its file does not say."""
     if pages.dtype.kind not in "biuf":
@@ -95,7 +96,7 @@ def volume(
         storable(np.transpose(pages, (0, 3, 2, 1))),
         affine_of(edges),
         kind,
-        Source(path, format_name),
+        Source(path, format_name, files=files),
         (*notes, UNORIENTED),
         labels=labels or {},
         fourth=fourth,
