@@ -9,16 +9,22 @@ from napari_seg3d.errors import LabelError
 from napari_seg3d.volumes import as_labels, is_volume_path, looks_like_labels, read_volume, smallest_integer
 
 
+CUT_OFF = ("MR_truncated.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm")
+
+
 def is_mask(path: Path) -> bool:
     """Return what the README of the scans says about a file: whether it is a mask."""
     return path.parent.name == "labels" or (
-        any(word in path.name for word in ("_seg", "gmseg", "seg_", "label.nrrd", "brain1_label", "lesion.nii", "label_"))
+        any(
+            word in path.name
+            for word in ("_seg", "gmseg", "seg_", "label.nrrd", "brain1_label", "lesion.nii", "label_", "liver.dcm")
+        )
         and not path.name.startswith(("image_", "t2_fake_lesion.nii"))
     )
 
 
 def test_every_real_scan_is_taken_for_what_it_is(shared_data: Path) -> None:
-    files = [path for path in sorted(shared_data.rglob("*")) if is_volume_path(path)]
+    files = [path for path in sorted(shared_data.rglob("*")) if is_volume_path(path) and path.name not in CUT_OFF]
     masks = [path for path in files if is_mask(path)]
     assert len(files) > 400
     assert len(masks) > 200
