@@ -8,7 +8,6 @@ import pytest
 from napari_seg3d.errors import LabelError
 from napari_seg3d.volumes import as_labels, is_volume_path, looks_like_labels, read_volume, smallest_integer
 
-
 CUT_OFF = ("MR_truncated.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm")
 
 
