@@ -10,12 +10,13 @@ from pathlib import Path
 
 from napari_seg3d.datasets import decathlon
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
+from napari_seg3d.datasets.listing import volumes_in, without_pictures
 from napari_seg3d.datasets.names import Role, core, folder_role, name_role, token_role, tokens
 from napari_seg3d.datasets.pairing import Item, Pair, Pairing, pair_by_name
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS_FILE
 from napari_seg3d.datasets.subjects import read_subjects, subject_from_name
 from napari_seg3d.errors import DatasetError
-from napari_seg3d.volumes import SUFFIXES, is_volume_path, volume_name
+from napari_seg3d.volumes import GRID_SUFFIXES, volume_name
 
 #: Deepest folder that is looked into; a whole disk chosen by mistake must not be searched.
 DEPTH = 5
@@ -145,24 +146,23 @@ def _description(root: Path, mask_root: Path | None) -> decathlon.Description | 
 def _volumes(root: Path) -> list[_Found]:
     found: list[_Found] = []
     _collect(root, (), found)
+    for role in {one.role for one in found}:
+        paths = [one.item.path for one in found if one.role == role]
+        left = set(without_pictures(paths))
+        found = [one for one in found if one.role != role or one.item.path in left]
     return sorted(found, key=lambda one: (one.item.group, one.item.path.name))
 
 
 def _collect(folder: Path, parts: tuple[str, ...], found: list[_Found]) -> None:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise DatasetError(f"{folder} cannot be opened: {error.strerror}.", "Choose a folder that you may read.") from error
+    volumes, folders = volumes_in(folder)
     roles = [folder_role(part) for part in parts]
     role = next((role for role, _ in reversed(roles) if role is not None), None)
     is_test = any(is_test for _, is_test in roles)
     group = "/".join(part for part, (part_role, _) in zip(parts, roles, strict=True) if part_role is None)
-    for entry in entries:
-        if entry.is_dir():
-            if len(parts) < DEPTH and not entry.name.startswith("."):
-                _collect(entry, (*parts, entry.name), found)
-        elif is_volume_path(entry):
-            found.append(_Found(Item((entry,), volume_name(entry), group), role, is_test))
+    found += [_Found(Item((path,), volume_name(path), group), role, is_test) for path in volumes]
+    if len(parts) < DEPTH:
+        for entry in folders:
+            _collect(entry, (*parts, entry.name), found)
 
 
 def _split_by_role(root: Path, problems: list[Problem]) -> tuple[list[_Found], list[Item], bool]:
@@ -350,4 +350,6 @@ def _no_images(root: Path, masks: Sequence[Item]) -> DatasetError:
             f"{root} holds {len(masks)} masks (such as {masks[0].path.name}) and no images.",
             "Choose the folder above it, or the folder of the images and the masks apart.",
         )
-    return DatasetError(f"{root} holds no volumes.", f"Choose a folder with files that end in {', '.join(SUFFIXES)}.")
+    return DatasetError(
+        f"{root} holds no volumes.", f"Choose a folder with files that end in {', '.join(GRID_SUFFIXES)}, or with DICOM series."
+    )

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from napari_seg3d.datasets.dataset import Case
+from napari_seg3d.datasets.listing import volumes_in, without_pictures
 from napari_seg3d.errors import DatasetError
-from napari_seg3d.volumes import Volume, is_volume_path, read_volume, volume_name
+from napari_seg3d.volumes import Volume, read_volume, volume_name
 
 
 def read_case_image(case: Case) -> Volume:
@@ -48,7 +49,7 @@ def find_scans(paths: Sequence[Path]) -> list[Case]:
     for path in paths:
         if not path.exists():
             raise DatasetError(f"{path} does not exist.", "Check the path.")
-        scans += sorted(file for file in path.iterdir() if file.is_file() and is_volume_path(file)) if path.is_dir() else [path]
+        scans += without_pictures(volumes_in(path)[0]) if path.is_dir() and not path.name.lower().endswith(".zarr") else [path]
     if not scans:
         raise DatasetError(
             f"There is no scan in {', '.join(map(str, paths)) or 'nothing'}.", "Give scans, or folders with scans in them."

@@ -218,3 +218,14 @@ def _rename(layer: Labels, names: Mapping[int, str]) -> None:
             column.append(name)
     # Rows that are new are empty in the columns of others.
     layer.features = table.reindex(range(len(values))).assign(index=values, name=column)
+
+
+def history_of(layer: Labels | None) -> tuple[int, ...]:
+    """Return what is another after each edit, undo and redo: how many can be undone and redone, and which is the last.
+
+    napari announces no undo; it only draws the slice anew, which scrolling does too.
+    """
+    if layer is None:
+        return ()
+    done, undone = layer._undo_history, layer._redo_history
+    return len(done), len(undone), id(done[-1]) if done else 0

@@ -15,7 +15,7 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.label_census import Count, middle, take_census
 from napari_seg3d.viewer.label_locks import keep_locks
-from napari_seg3d.viewer.label_look import LabelStyle, foresee, locked_values, set_styles, style_of, styles_of
+from napari_seg3d.viewer.label_look import LabelStyle, foresee, history_of, locked_values, set_styles, style_of, styles_of
 from napari_seg3d.viewer.layers import native_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class LabelTableModel(QObject):
     def mean_unit(self) -> str:
         """``"HU"`` over a CT, else empty: the numbers of other scans have no unit."""
         native = native_of(self.image) if self.image is not None else None
-        return "HU" if native is not None and native.modality == "CT" else ""
+        return native.unit if native is not None else ""
 
     # -- what the user wants -------------------------------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class LabelTableModel(QObject):
             self._connect(layer)
             self.layer, self.image = layer, image
             self._counts, self.error = None, None
-            self._history = _edits(layer)
+            self._history = history_of(layer)
             if layer is not None and locked_values(layer):  # a duplicate of a layer with locks
                 keep_locks(layer)
             self._list()
@@ -249,7 +249,7 @@ class LabelTableModel(QObject):
 
     def _on_drawn(self, event: object = None) -> None:
         # Undo and redo have no event of their own: they draw anew, as scrolling does. What tells them apart is the history.
-        history = _edits(self.layer)
+        history = history_of(self.layer)
         if history != self._history:
             self._history = history
             self.refresh()
@@ -307,14 +307,6 @@ class LabelTableModel(QObject):
         if self.layer is not None:
             set_styles(self.layer, styles)
             self._list()
-
-
-def _edits(layer: Labels | None) -> tuple[int, ...]:
-    """Return what is another after each edit, undo and redo: how many can be undone and redone, and which is the last."""
-    if layer is None:
-        return ()
-    done, undone = layer._undo_history, layer._redo_history
-    return len(done), len(undone), id(done[-1]) if done else 0
 
 
 def _rows(layer: Labels, counts: dict[int, Count] | None) -> list[LabelRow]:

@@ -68,6 +68,8 @@ class Native:
         The axes of the display; left out, those of `grid`.
     modality : str
         As in `Volume`.
+    unit : str
+        Of the intensities: ``"HU"``, or empty where they have none.
     is_oriented : bool
         As in `Volume`.
     notes : tuple of str
@@ -80,6 +82,7 @@ class Native:
     source: Source | None = None
     frame: Frame | None = None
     modality: str = ""
+    unit: str = ""
     is_oriented: bool = True
     notes: tuple[str, ...] = ()
     original: Original | None = None
@@ -123,13 +126,15 @@ def layer_data(
             # A copy of its own: painting must not reach into whoever else holds the volume.
             array = np.array(array, order="C")
         original = Original(data, array.copy() if is_labels else None) if place.is_resampled else None
-        native = _native(volume, place, original)
+        unit = "HU" if not is_labels and is_hu(array, volume.modality) else ""
+        native = Native(
+            volume.grid, volume.source, place.frame, volume.modality, unit, volume.is_oriented, volume.notes, original
+        )
         settings = {"name": group_name, "metadata": {KEY: native}} | _placement(place, array.ndim)
         if is_labels:
             layers.append((array, settings | labels_settings(labels or volume.labels), "labels"))
             continue
-        is_ct = volume.modality == "CT" or (not volume.modality and looks_like_ct(array))
-        limits = _SOFT_TISSUE if is_ct else contrast_limits(array)
+        limits = _SOFT_TISSUE if unit == "HU" else contrast_limits(array)
         settings |= {"contrast_limits": limits, "colormap": "gray", "visible": number == 0} | _SMOOTH
         layers.append((array, settings, "image"))
     return layers
@@ -141,7 +146,7 @@ def pyramid_layer_data(pyramid: Pyramid, name: str) -> list[LayerTuple]:
     grid = Grid(finest.data.shape[1:], finest.affine)
     place = Placement(grid, Frame.of(grid))
     coarsest = np.asarray(pyramid.levels[-1].data)
-    native = Native(grid, pyramid.source, place.frame, "", pyramid.is_oriented, pyramid.notes)
+    native = Native(grid, pyramid.source, place.frame, is_oriented=pyramid.is_oriented, notes=pyramid.notes)
     layers: list[LayerTuple] = []
     is_series = pyramid.fourth == "time" and len(coarsest) > 1
     channels: list[Any] = [slice(None)] if is_series else list(range(len(coarsest)))
@@ -229,12 +234,10 @@ def layer_to_volume(layer: Layer, others: Iterable[Layer] = ()) -> Volume:
 
 
 def native_labels(layer: Labels) -> dict[int, Label]:
-    """Return names and colours of a Labels layer, by value."""
-    features = layer.features
-    if "index" not in features or "name" not in features:
-        return {}
-    named = {int(value): str(name) for value, name in zip(features["index"], features["name"], strict=True) if value}
-    return {value: Label(name, _hex(layer.get_color(value))) for value, name in named.items()}
+    """Return names and colours of a Labels layer, by value; of a hidden label too."""
+    from napari_seg3d.viewer.label_look import styles_of  # which is built on this module
+
+    return {value: Label(style.name, style.colour) for value, style in styles_of(layer).items() if value and style.name}
 
 
 def place_over(image: Layer, mask: LayerTuple) -> Labels:
@@ -309,16 +312,18 @@ def contrast_limits(array: NDArray[np.generic], shares: tuple[float, float] = (0
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
 
 
-def looks_like_ct(array: NDArray[np.generic]) -> bool:
-    """Return whether values are HU by the look of them: air lies around -1000, and nothing else is measured in such numbers."""
+def is_hu(array: NDArray[np.generic], modality: str) -> bool:
+    """Return whether intensities are HU.
+
+    Of a CT they are, unless nothing lies below water: then the scanner's raw numbers were exported. Where the file does not say
+    what it is, air around -1000 tells: nothing else is measured in such numbers.
+    """
     step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
     values = np.asarray(array[..., ::step, ::step, ::step])
+    if modality:
+        return modality == "CT" and bool(values.min() < 0)
     low, high = values.min(), values.max()
     return bool(-10000 < low <= -500 and high >= 100 and ((values > -1100) & (values < -150)).mean() > 0.01)
-
-
-def _native(volume: Volume, place: Placement, original: Original | None) -> Native:
-    return Native(volume.grid, volume.source, place.frame, volume.modality, volume.is_oriented, volume.notes, original)
 
 
 def _channel_name(volume: Volume, at: int) -> str:
@@ -421,10 +426,6 @@ def _grid_from_placement(layer: Layer) -> Grid:
     affine = np.diag([*np.abs(layer.scale[:-4:-1]), 1.0])
     affine[:3, 3] = layer.translate[:-4:-1]
     return Grid(tuple(layer.data.shape[:-4:-1]), affine)
-
-
-def _hex(colour: NDArray[np.float64] | None) -> str:
-    return "" if colour is None else "#" + "".join(f"{round(255 * float(part)):02x}" for part in colour[:3])
 
 
 def _rgba(colour: str) -> list[float]:

@@ -12,7 +12,7 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Image, Labels, Layer
 
 from napari_seg3d.viewer.layers import Native, frame_of, native_of
-from napari_seg3d.viewer.windows import image_looked_at, is_ct, limits_of, set_window
+from napari_seg3d.viewer.windows import image_looked_at, is_in_hu, limits_of, set_window
 
 # Where a letter stands, and which end of which displayed axis it names.
 _EDGES = {"top_center": (0, "up"), "bottom_center": (0, "down"), "middle_left": (1, "left"), "middle_right": (1, "right")}
@@ -155,7 +155,7 @@ def read_out(viewer: ViewerModel, position: tuple[float, ...]) -> str:
     if native.is_oriented:
         parts.append("  ".join(f"{_PATIENT[axis][int(at >= 0)]} {abs(at):.1f}" for axis, at in enumerate(patient[:3])) + " mm")
     if image is not None and (value := _value(image, native, voxel, position)) is not None:
-        parts.append(f"{value:g} HU" if is_ct(image) else f"{value:.5g}")
+        parts.append(f"{value:g} HU" if is_in_hu(image) else f"{value:.5g}")
     if mask is not None and (label := _value(mask, native_of(mask), None, position)):
         names = mask.features.set_index("index")["name"] if {"index", "name"} <= set(mask.features) else {}
         parts.append(str(names.get(int(label), f"label {label:g}")))

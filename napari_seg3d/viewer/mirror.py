@@ -8,6 +8,7 @@ from typing import Any
 from napari.layers import Image, Labels, Layer
 
 from napari_seg3d.viewer.label_locks import keep_locks
+from napari_seg3d.viewer.label_look import history_of
 
 # What both layers have in common, besides their voxels.
 _SHARED = ("visible", "opacity", "blending", "name", "scale", "translate")
@@ -56,7 +57,7 @@ class Mirror:
             self.copy._undo_history, self.copy._redo_history = layer._undo_history, layer._redo_history
             self.copy.metadata = layer.metadata
             keep_locks(self.copy, like=layer)
-            self._drawn = self._history()
+            self._drawn = history_of(self.layer)
             for one, other in ((layer, self.copy), (self.copy, layer)):
                 # Undo and redo tell nobody; they draw the slice anew.
                 for event in (one.events.paint, one.events.set_data):
@@ -90,15 +91,12 @@ class Mirror:
             if isinstance(self.layer, Labels):  # a new array has a new history
                 self.copy._undo_history, self.copy._redo_history = self.layer._undo_history, self.layer._redo_history
 
-    def _history(self) -> tuple[int, int]:
-        return len(self.layer._undo_history), len(self.layer._redo_history)
-
     def _redraw(self, other: Labels) -> None:
-        if self._is_busy or self._history() == self._drawn:
+        if self._is_busy or history_of(self.layer) == self._drawn:
             return  # only another slice was shown
         self._is_busy = True
         try:
-            self._drawn = self._history()
+            self._drawn = history_of(self.layer)
             other.refresh()
         finally:
             self._is_busy = False

@@ -70,7 +70,7 @@ def find(
             if len(images) != 1 or images[0].problem is not None:
                 found.series.extend(series)
                 continue
-            volume, name = images[0].read(), images[0].description
+            volume, name = images[0].read(progress=progress, is_cancelled=is_cancelled), _name(images[0])
         else:
             volume, name = read_volume(path), volume_name(path)
         _add(found, volume, name, frame)
@@ -78,13 +78,23 @@ def find(
     return found
 
 
-def find_one(series: Series, frame: Frame | None, resample_irregular: bool = False) -> Found:
+def find_one(
+    series: Series,
+    frame: Frame | None,
+    resample_irregular: bool = False,
+    progress: Progress | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> Found:
     """Read one series; to be called in a job."""
     found = Found()
-    _add(found, series.read(resample_irregular), series.description, frame)
+    _add(found, series.read(resample_irregular, progress, is_cancelled), _name(series), frame)
     return found
 
 
 def _add(found: Found, volume: Volume, name: str, frame: Frame | None) -> None:
     found.layers.extend(layer_data(volume, name, frame=frame))
     found.notes.extend(f"{name}: {note}" for note in volume.notes)
+
+
+def _name(series: Series) -> str:
+    return series.description.removesuffix(f", {series.size}")

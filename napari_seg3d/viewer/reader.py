@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def read(path: Paths) -> Layers:
     except Cancelled:
         return NOTHING
     except Seg3dError as error:
-        show_error(str(error))
+        show_error(_short(error, paths))
         return NOTHING
     if found.series:
         _offer(viewer, found)
@@ -72,7 +73,15 @@ def _offer(viewer: napari.Viewer, found: Found) -> None:
     viewer.window.add_plugin_dock_widget("napari-seg3d", "Scans")
     problems = [one for one in found.series if one.problem is not None and one.kind != "other"]
     if len(problems) == 1 and len(found.series) == 1:
-        show_warning(str(problems[0].problem))
+        show_warning(_short(problems[0].problem, [problems[0].folder]))
+
+
+def _short(error: Seg3dError | None, paths: list[Path]) -> str:
+    """Return an error without the folders in front of names: a notification shows little more than its first words."""
+    text = str(error)
+    for path in paths:
+        text = text.replace(f"{path.parent}{os.sep}", "")
+    return text
 
 
 def _prepare(viewer: napari.Viewer) -> None:

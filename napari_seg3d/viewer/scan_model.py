@@ -61,7 +61,7 @@ class ScanModel(QObject):
     def open_series(self, series: Series, resample_irregular: bool = False) -> None:
         """Open one of the series that were found."""
         frame = frame_of(self._viewer.layers)
-        self._start(lambda _job: find_one(series, frame, resample_irregular))
+        self._start(lambda job: find_one(series, frame, resample_irregular, job.progress, job.is_cancelled))
 
     def offer(self, series: list[Series]) -> None:
         """Show series to choose from, and read their thumbnails meanwhile."""

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
-from napari_seg3d.viewer.windows import OWN_WINDOW, image_looked_at, is_ct, limits_of, preset_limits, set_window
+from napari_seg3d.viewer.windows import OWN_WINDOW, image_looked_at, is_in_hu, limits_of, preset_limits, set_window
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -63,7 +63,7 @@ class WindowModel(QObject):
             if image is not None:
                 image.events.contrast_limits.connect(self._tell)
                 image.events.visible.connect(self._look)
-                self.unit, self.presets = "HU" if is_ct(image) else "", preset_limits(image)
+                self.unit, self.presets = "HU" if is_in_hu(image) else "", preset_limits(image)
         self.changed.emit()
 
     def _tell(self, event: object = None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_seg3d.viewer.layers import contrast_limits, looks_like_ct, native_of
+from napari_seg3d.viewer.layers import contrast_limits, native_of
 
 #: Level and width in HU, as they are usual in radiology.
 CT_WINDOWS = {
@@ -34,17 +34,15 @@ def image_looked_at(viewer: ViewerModel) -> Image | None:
     return next((layer for layer in reversed(viewer.layers) if isinstance(layer, Image) and layer.visible), None)
 
 
-def is_ct(image: Image) -> bool:
-    """Return whether intensities are HU: the file says so, or says nothing and the values look like it."""
+def is_in_hu(image: Image) -> bool:
+    """Return whether the intensities of a layer are HU."""
     native = native_of(image)
-    if native is not None and native.modality:
-        return native.modality == "CT"
-    return native is not None and looks_like_ct(_coarse(image))
+    return native is not None and native.unit == "HU"
 
 
 def presets(image: Image) -> tuple[str, ...]:
     """Return the names of the windows that make sense for an image."""
-    return (*(CT_WINDOWS if is_ct(image) else _PERCENTILES), FULL)
+    return (*(CT_WINDOWS if is_in_hu(image) else _PERCENTILES), FULL)
 
 
 def preset_limits(image: Image) -> dict[str, tuple[float, float]]:

@@ -8,7 +8,6 @@ from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QMainWindow,
@@ -66,15 +65,17 @@ class LookDock(Dock):
         views.addWidget(self.four)
         self.body.addLayout(views)
 
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.window_label = QLabel("Window")
         self.preset = QComboBox()
         self.preset.setToolTip(
             "<p>The usual windows for this kind of scan. In the scan itself, drag with the right mouse button: up and down changes "
             "the brightness (level), right and left the contrast (width).</p>"
         )
         self.preset.activated.connect(self._apply_preset)
-        form.addRow("Window", self.preset)
+        row = QHBoxLayout()
+        row.addWidget(self.window_label)
+        row.addWidget(self.preset, 1)
+        self.body.addLayout(row)
         self.level, self.width_field = QDoubleSpinBox(), QDoubleSpinBox()
         numbers = QHBoxLayout()
         for label, field, tooltip in (
@@ -83,13 +84,13 @@ class LookDock(Dock):
         ):
             field.setRange(-1e7, 1e7)
             field.setKeyboardTracking(False)
+            field.setMinimumWidth(70)  # the hint has room for ten million
             field.setToolTip(tooltip)
             field.valueChanged.connect(self._set_window)
             numbers.addWidget(QLabel(label))
             numbers.addWidget(field, 1)
         self.width_field.setMinimum(0.0)
-        form.addRow("", numbers)
-        self.body.addLayout(form)
+        self.body.addLayout(numbers)
         self.notice = Notice()
         self.body.addWidget(self.notice)
 
@@ -127,10 +128,10 @@ class LookDock(Dock):
             field.blockSignals(True)
             field.setDecimals(decimals)
             field.setSingleStep(max(width / 50, 10.0**-decimals))
-            field.setSuffix(f" {self._window.unit}" if self._window.unit else "")
             field.setValue(value)
             field.setEnabled(self._window.image is not None)
             field.blockSignals(False)
+        self.window_label.setText(f"Window ({self._window.unit})" if self._window.unit else "Window")
         self.preset.setCurrentText(self._window.preset_now())
         self.preset.setEnabled(self._window.image is not None)
         self.four.blockSignals(True)

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
+from napari.utils.notifications import notification_manager
 
 from napari_seg3d.errors import ReadError
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.viewer.layers import native_of
+from napari_seg3d.viewer.reader import read
 from napari_seg3d.volumes import read_volume, write_volume
 
 PLUGIN = "napari-seg3d"
@@ -76,21 +78,35 @@ def test_a_mask_from_napari_takes_the_grid_of_the_scan_below(viewer, tmp_path):
     assert np.array_equal(np.argwhere(saved.canonical().data[0]), [[5, 4, 3]])
 
 
+@pytest.fixture
+def messages():
+    """What napari told the user since the test began."""
+    notification_manager.records.clear()
+    return lambda: [record.message for record in notification_manager.records]
+
+
 @pytest.mark.parametrize("spoil", [lambda content: content[: len(content) // 2], lambda _content: b"no scan at all"])
-def test_a_bad_file_is_one_error_and_no_layer(viewer, spoil, tmp_path):
+def test_a_bad_file_is_one_message_and_no_layer(viewer, messages, spoil, tmp_path):
     path = tmp_path / "bad.nii.gz"
     path.write_bytes(spoil(CASES[0].read_bytes()))
-    with pytest.raises(ReadError, match=r"bad\.nii\.gz"):
-        viewer.open(str(path), plugin=PLUGIN)
+    assert viewer.open(str(path), plugin=PLUGIN) == []
+    (message,) = messages()
+    assert message.startswith("bad.nii.gz ")  # not the folders in front of it: a notification shows little more
     assert len(viewer.layers) == 0
 
 
-def test_one_bad_file_among_several_leaves_none(viewer, tmp_path):
+def test_one_bad_file_among_several_leaves_none(viewer, messages, tmp_path):
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"no scan at all")
-    with pytest.raises(ReadError):
-        viewer.open([str(CASES[0]), str(bad)], stack=True, plugin=PLUGIN)
+    viewer.open([str(CASES[0]), str(bad)], stack=True, plugin=PLUGIN)
     assert len(viewer.layers) == 0
+    assert len(messages()) == 1
+
+
+def test_without_a_viewer_a_bad_file_raises(tmp_path):
+    (tmp_path / "bad.nii.gz").write_bytes(b"no scan at all")
+    with pytest.raises(ReadError, match=r"bad\.nii\.gz"):
+        read(str(tmp_path / "bad.nii.gz"))
 
 
 def test_the_source_is_never_overwritten(viewer, tmp_path):
@@ -114,7 +130,7 @@ def test_the_manifest_is_valid():
 
     manifest = PluginManifest.from_distribution(PLUGIN)
     manifest.validate_imports()
-    assert [widget.display_name for widget in manifest.contributions.widgets] == ["Data", "Train", "Predict"]
+    assert [widget.display_name for widget in manifest.contributions.widgets] == ["Scans", "Look", "Data", "Train", "Predict"]
 
 
 def test_real_scans_of_every_order_look_the_same(viewer, shared_data):
