@@ -57,9 +57,7 @@ def _only_series(path: Path) -> Series:
     candidates = images or [series for series in found if series.kind == "segmentation"] or found
     if len(candidates) == 1:
         return candidates[0]
-    openable = [series for series in candidates if series.problem is None]
-    if len(openable) == 1 and all(series.kind == "other" for series in candidates if series not in openable):
-        return openable[0]
+    # Never the one that happens to be sound: beside a tilted scan, that would be its overview.
     listed = "; ".join(series.description for series in candidates[:_MOST_LISTED])
     more = f"; and {len(candidates) - _MOST_LISTED} more" if len(candidates) > _MOST_LISTED else ""
     raise ReadError(
