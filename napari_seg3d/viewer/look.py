@@ -18,11 +18,12 @@ from napari_seg3d.viewer.windows import image_looked_at, is_in_hu, limits_of, se
 _EDGES = {"top_center": (0, "up"), "bottom_center": (0, "down"), "middle_left": (1, "left"), "middle_right": (1, "right")}
 _PATIENT = ("LR", "PA", "IS")
 _UNKNOWN = "The file does not say which side of the patient is which."
+_READ_OUT = "seg3d_read_out"
 _PIXELS_PER_WIDTH = 300  # dragging so far up raises the level by one width of the window
 
 
 class Look:
-    """What we add to one viewer; made by `look_of`.
+    """What we add to one viewer; made by `show_radiological`, and kept alive by the viewer's lists of mouse callbacks.
 
     Parameters
     ----------
@@ -31,13 +32,15 @@ class Look:
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = viewer
+        # Plugins get a proxy of the viewer, and sessions a weak one; the viewer must not be kept alive by what it holds.
+        whole = getattr(viewer, "__wrapped__", viewer)
+        self._viewer = whole if isinstance(whole, weakref.ProxyTypes) else weakref.proxy(whole)
         overlays = viewer.canvas.overlays
         self._letters = {edge: TextOverlay(position=edge, font_size=13) for edge in _EDGES}
         self._read_out = TextOverlay(position="bottom_left", font_size=9)
         for edge, letter in self._letters.items():
             overlays[f"seg3d_{edge}"] = letter
-        overlays["seg3d_read_out"] = self._read_out
+        overlays[_READ_OUT] = self._read_out
         for event in (viewer.dims.events.order, viewer.dims.events.ndisplay, viewer.layers.events.inserted):
             event.connect(self.refresh)
         viewer.layers.events.removed.connect(self.refresh)
@@ -80,18 +83,6 @@ class Look:
         camera.mouse_pan = could_pan
 
 
-_looks: weakref.WeakKeyDictionary[Any, Look] = weakref.WeakKeyDictionary()
-
-
-def look_of(viewer: ViewerModel) -> Look:
-    """Return the look of a viewer, made at the first call."""
-    # Plugins get a proxy of the viewer, a new one each time; the viewer inside is one.
-    key = getattr(viewer, "__wrapped__", viewer)
-    if key not in _looks:
-        _looks[key] = Look(weakref.proxy(key))
-    return _looks[key]
-
-
 def show_radiological(viewer: ViewerModel) -> None:
     """Turn the axes so that axial, coronal and sagittal slices look as a radiologist expects, with letters and a scale bar in mm.
 
@@ -101,7 +92,8 @@ def show_radiological(viewer: ViewerModel) -> None:
     if viewer.scene.camera.orientation2d != ("up", "left"):
         viewer.scene.camera.orientation2d = ("up", "left")
     viewer.canvas.overlays.scale_bar.visible = True
-    look_of(viewer)
+    if _READ_OUT not in viewer.canvas.overlays:
+        Look(viewer)
 
 
 def go_to_centre(viewer: ViewerModel, layer: Layer) -> None:
