@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from napari_seg3d.errors import ReadError, Seg3dError, WriteError
 from napari_seg3d.files import atomic_path
-from napari_seg3d.volumes.formats import FORMATS, Format, streams
+from napari_seg3d.volumes.formats import FORMATS, Format, ome_zarr, streams
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels
+from napari_seg3d.volumes.pyramid import Pyramid
 from napari_seg3d.volumes.volume import Kind, Volume
 
 T = TypeVar("T")
@@ -115,6 +116,19 @@ def read_grid(path: str | Path) -> Grid:
     if found.read_grid is not None:
         return _guarded(path, found.read_grid, found.name)
     return _guarded(path, lambda file: found.read(file).grid, found.name)
+
+
+def open_pyramid(path: str | Path) -> Pyramid:
+    """Open an OME-Zarr image, or one of the masks that it brings along, without reading its voxels.
+
+    Raises
+    ------
+    ReadError
+        The folder is no OME-Zarr image, is damaged, or has more axes than a volume and one more.
+    GeometryError
+        Its scales are impossible.
+    """
+    return _guarded(Path(path), ome_zarr.open_pyramid, ome_zarr.OME_ZARR.name)
 
 
 def write_volume(volume: Volume, path: str | Path, *, overwrite: bool = False) -> Path:

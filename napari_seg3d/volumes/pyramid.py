@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_seg3d.volumes.grid import FloatArray
-from napari_seg3d.volumes.volume import Fourth, Source
+from napari_seg3d.volumes.volume import Fourth, Label, Source
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -30,7 +32,10 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
-    """An image at several resolutions, the finest first; fields of the same name mean what they mean in `Volume`."""
+    """An image at several resolutions, the finest first; fields of the same name mean what they mean in `Volume`.
+
+    `label_paths` are the masks that the image brings along; each opens as a pyramid of its own.
+    """
 
     levels: tuple[Level, ...]
     source: Source | None = None
@@ -39,3 +44,5 @@ class Pyramid:
     channels: tuple[str, ...] = ()
     is_oriented: bool = True
     notes: tuple[str, ...] = ()
+    labels: Mapping[int, Label] = field(default_factory=dict)
+    label_paths: tuple[Path, ...] = ()

@@ -1,6 +1,6 @@
 """One module per file format; each offers a `Format`. Only `volumes.io` looks in here."""
 
-from napari_seg3d.volumes.formats import analyze, dicom, itk, matlab, mgh, minc, nifti, npy, png, tiff
+from napari_seg3d.volumes.formats import analyze, dicom, itk, matlab, mgh, minc, nifti, npy, ome_zarr, png, tiff
 from napari_seg3d.volumes.formats.format import Format
 
 #: Every format, the most common first.
@@ -13,6 +13,7 @@ FORMATS: tuple[Format, ...] = (
     analyze.ANALYZE,
     tiff.TIFF,
     dicom.DICOM,
+    ome_zarr.OME_ZARR,
     matlab.MATLAB,
     npy.NPY,
     npy.NPZ,
