@@ -18,6 +18,7 @@ from napari_seg3d.viewer.windows import image_looked_at, is_in_hu, limits_of, se
 _EDGES = {"top_center": (0, "up"), "bottom_center": (0, "down"), "middle_left": (1, "left"), "middle_right": (1, "right")}
 _PATIENT = ("LR", "PA", "IS")
 _UNKNOWN = "The file does not say which side of the patient is which."
+_ORIENTATION = ("away", "up", "left")
 _READ_OUT = "seg3d_read_out"
 _PIXELS_PER_WIDTH = 300  # dragging so far up raises the level by one width of the window
 
@@ -87,10 +88,11 @@ def show_radiological(viewer: ViewerModel) -> None:
     """Turn the axes so that axial, coronal and sagittal slices look as a radiologist expects, with letters and a scale bar in mm.
 
     The patient's right is on the left of the screen, anterior is up in axial slices, superior in the others; in sagittal
-    slices anterior is on the left.
+    slices anterior is on the left. In 3D the patient is not mirrored.
     """
-    if viewer.scene.camera.orientation2d != ("up", "left"):
-        viewer.scene.camera.orientation2d = ("up", "left")
+    # Away from the viewer, so that x, y and z keep their handedness: with napari's "towards" the patient is mirrored in 3D.
+    if viewer.scene.camera.orientation != _ORIENTATION:
+        viewer.scene.camera.orientation = _ORIENTATION
     viewer.canvas.overlays.scale_bar.visible = True
     if _READ_OUT not in viewer.canvas.overlays:
         Look(viewer)

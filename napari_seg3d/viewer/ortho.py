@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Which of (z, y, x) is stepped through in each view; the two others are shown. None is the 3D view.
 _PLANES: dict[str, int | None] = {"coronal": 1, "sagittal": 2, "3D": None}
+_FROM_THE_FRONT = (-0.3, -1.0, 0.35)  # along (z, y, x): a little from above, and from the patient's right
 _COLOURS = {0: "#e0c040", 1: "#50c878", 2: "#e06060"}  # the lines at a place along z, y and x
 _CLICK_PIXELS = 3
 
@@ -193,7 +194,9 @@ class _View:
         self.model.add_layer(mirror.copy)
         dims = self.model.dims
         if self.axis is None:
-            dims.ndisplay = 3
+            if dims.ndisplay == 2 or len(self._mirrors) == 1:
+                dims.ndisplay = 3
+                self.model.scene.camera.set_view_direction(_FROM_THE_FRONT, up_direction=(1, 0, 0))
             self._show_surfaces()
             layer.events.visible.connect(self._show_surfaces)
             return

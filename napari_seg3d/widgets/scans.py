@@ -162,7 +162,7 @@ class ScansDock(Dock):
     def _fill(self) -> None:
         self.list.clear()
         for series in self._listed:
-            item = QListWidgetItem(f"{series.description}\n{series.size}")
+            item = QListWidgetItem(series.description.replace(f", {series.size}", f"\n{series.size}"))
             item.setIcon(QIcon(_blank()))
             if series.kind == "other":
                 item.setFlags(Qt.ItemFlag.NoItemFlags)
