@@ -14,6 +14,7 @@ from napari_seg3d.volumes.io import (
     volume_name,
     write_volume,
 )
+from napari_seg3d.volumes.label_files import write_label_files
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels, smallest_integer
 from napari_seg3d.volumes.pyramid import Level, Pyramid
 from napari_seg3d.volumes.resample import lattice_offset, place_on, resample
@@ -48,5 +49,6 @@ __all__ = [
     "resample",
     "smallest_integer",
     "volume_name",
+    "write_label_files",
     "write_volume",
 ]

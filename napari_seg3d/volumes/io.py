@@ -157,6 +157,28 @@ def write_volume(volume: Volume, path: str | Path, *, overwrite: bool = False) -
         The place cannot be written, the disk is full, something is there already, or no format has this ending.
     """
     path = Path(path)
+    write = check_target(volume, path, overwrite=overwrite)
+    there = os.path.lexists(path)
+    if volume.kind == "labels":
+        volume = replace(volume, data=as_labels(volume.data, path.name))
+    with atomic_path(path) as temporary:
+        try:
+            write(temporary, volume)
+        except RuntimeError as error:  # SimpleITK says a full disk this way
+            raise OSError(_first_line(error)) from error
+        except WriteError as error:
+            raise WriteError(error.what.replace(str(temporary), str(path)), error.fix) from error
+        for part in temporary.parent.iterdir():
+            # The data file of an .mhd replaces one of its own name only when both belong to the volume that is replaced.
+            if not there and os.path.lexists(path.parent / part.name):
+                raise WriteError(
+                    f"{path.parent / part.name} exists already.", "Choose another name: it may belong to another volume."
+                )
+    return path
+
+
+def check_target(volume: Volume, path: Path, *, overwrite: bool) -> Callable[[Path, Volume], None]:
+    """Return what writes `volume` to `path`, if it may be written there; raises as `write_volume` does."""
     ending = _suffix(path.name)
     write = next((one.write for one in FORMATS if ending in one.suffixes), None)
     if write is None:
@@ -169,20 +191,7 @@ def write_volume(volume: Volume, path: str | Path, *, overwrite: bool = False) -
         raise WriteError(f"{path} is the file that this was read from.", "Choose another name: a source is never overwritten.")
     if there and not overwrite:
         raise WriteError(f"{path} exists already.", "Choose another name, or allow overwriting.")
-    if volume.kind == "labels":
-        volume = replace(volume, data=as_labels(volume.data, path.name))
-    with atomic_path(path) as temporary:
-        try:
-            write(temporary, volume)
-        except RuntimeError as error:  # SimpleITK says a full disk this way
-            raise OSError(_first_line(error)) from error
-        for part in temporary.parent.iterdir():
-            # The data file of an .mhd replaces one of its own name only when both belong to the volume that is replaced.
-            if not there and os.path.lexists(path.parent / part.name):
-                raise WriteError(
-                    f"{path.parent / part.name} exists already.", "Choose another name: it may belong to another volume."
-                )
-    return path
+    return write
 
 
 def _guarded(path: Path, read: Callable[[Path], T], format_name: str = "") -> T:

@@ -143,6 +143,7 @@ def test_a_mask_of_one_slice_there_and_back(largest: int, tmp_path: Path) -> Non
 def test_what_a_png_cannot_hold(data: NDArray[np.generic], kind: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=said) as error:
         write_volume(Volume(data, np.eye(4), "labels" if kind == "labels" else "image"), tmp_path / "mask.png")
+    assert str(tmp_path / "mask.png") in error.value.what
     assert error.value.fix
     assert not list(tmp_path.iterdir())
 
