@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError
 from napari_seg3d.volumes.formats.arrays import Stored
-from napari_seg3d.volumes.formats.streams import MOST_DEFLATED, refuse_impossible
+from napari_seg3d.volumes.formats.streams import MOST_DEFLATED, read_from, refuse_impossible
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -65,12 +65,14 @@ def read(path: Path, place: Place) -> NDArray[np.generic]:
     refuse_impossible(path, place.stored.nbytes, place.length * (MOST_DEFLATED if place.compressed else 1))
     with open(path, "rb") as handle:
         head = handle.read(_HEADER)
-        if not head.startswith(b"MATLAB"):
+        if head.startswith(b"MATLAB"):
+            with _content(path, handle, place.start, place.length, place.compressed) as stream:
+                _, dtype = _array(stream, _order(head))
+                numbers = read_from(path, stream, math.prod(place.stored.shape), dtype)
+        else:
             handle.seek(place.start)
-            return _numbers(path, handle, place.stored.dtype, place.stored)
-        with _content(path, handle, place.start, place.length, place.compressed) as stream:
-            _, dtype = _array(stream, _order(head))
-            return _numbers(path, stream, dtype, place.stored)
+            numbers = read_from(path, handle, math.prod(place.stored.shape), place.stored.dtype)
+    return numbers.reshape(place.stored.shape, order="F")
 
 
 def _places_of_5(path: Path, handle: IO[bytes], order: str) -> list[Place]:
@@ -207,16 +209,3 @@ def _tag(stream: IO[bytes], order: str) -> tuple[int, int, bool]:
     if first >> 16:
         return first & 0xFFFF, first >> 16, True
     return first, int.from_bytes(stream.read(4), "big" if order == ">" else "little"), False
-
-
-def _numbers(path: Path, stream: IO[bytes], dtype: np.dtype[np.generic], stored: Stored) -> NDArray[np.generic]:
-    count = math.prod(stored.shape)
-    data = np.empty(count, dtype)
-    target = memoryview(data.view(np.uint8).data) if count else memoryview(bytearray())
-    filled = 0
-    while filled < len(target) and (part := stream.read(min(_CHUNK, len(target) - filled))):
-        target[filled : filled + len(part)] = part
-        filled += len(part)
-    if filled < len(target):
-        raise ReadError(f"{path} is cut off: {filled} bytes of {len(target)} of {stored.name}.", "Copy or export it again.")
-    return data.reshape(stored.shape, order="F")

@@ -9,13 +9,12 @@ from nibabel.freesurfer.mghformat import MGHHeader
 
 from napari_seg3d.errors import ReadError
 from napari_seg3d.volumes.formats.format import Format
-from napari_seg3d.volumes.formats.streams import MOST_DEFLATED, is_gzip, open_whole, read_head, refuse_impossible
+from napari_seg3d.volumes.formats.streams import MOST_DEFLATED, is_gzip, open_whole, read_from, read_head, refuse_impossible
 from napari_seg3d.volumes.grid import Grid, Shape3
-from napari_seg3d.volumes.volume import Fourth, Source, Volume, storable
+from napari_seg3d.volumes.volume import Fourth, Source, Volume
 
 _VERSION = b"\0\0\0\1"
 _VOXELS_START = 284
-_CHUNK = 1 << 20
 _TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}  # by FreeSurfer's number
 _UNKNOWN_ORIENTATION = (
     "The file does not say how it lies in the patient (its RAS flag is 0): left and right are FreeSurfer's default, not a fact."
@@ -38,13 +37,9 @@ def read(path: Path) -> Volume:
         needed = i * j * k * frames * dtype.itemsize
         stored = path.stat().st_size * (MOST_DEFLATED if is_gzip(path) else 1) - _VOXELS_START
         refuse_impossible(path, needed, stored)
-        voxels = bytearray()
-        while len(voxels) < needed and (chunk := stream.read(min(_CHUNK, needed - len(voxels)))):
-            voxels += chunk
+        voxels = read_from(path, stream, needed // dtype.itemsize, dtype)
         footer = stream.read(4)
-    if len(voxels) < needed:
-        raise ReadError(f"{path} is cut off: {len(voxels)} bytes of {needed}.", "Copy or export it again.")
-    data = storable(np.frombuffer(voxels, dtype).reshape(frames, k, j, i).transpose(0, 3, 2, 1))
+    data = voxels.reshape(frames, k, j, i).transpose(0, 3, 2, 1)
     notes: tuple[str, ...] = ()
     fourth: Fourth = "channel"
     names: tuple[str, ...] = ()

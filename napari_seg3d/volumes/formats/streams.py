@@ -107,6 +107,28 @@ def read_array(path: Path, offset: int, count: int, dtype: np.dtype[np.generic],
     return data
 
 
+def read_from(path: Path, stream: IO[bytes], count: int, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Return the next `count` numbers of an open stream, in this machine's byte order.
+
+    Whether they can be there must be clear (`refuse_impossible`), because memory is taken for all of them.
+
+    Raises
+    ------
+    ReadError
+        There are fewer of them.
+    """
+    data = np.empty(count, dtype)
+    target = memoryview(data.view(np.uint8).data) if count else memoryview(b"")
+    filled = 0
+    while filled < len(target) and (part := stream.read(min(_CHUNK, len(target) - filled))):
+        target[filled : filled + len(part)] = part
+        filled += len(part)
+    if filled < len(target):
+        raise ReadError(f"{path} is cut off: {filled} bytes of {len(target)}.", "Copy or export it again.")
+    # In place: a large array should not be held twice.
+    return data if dtype.isnative else data.byteswap(inplace=True).view(dtype.newbyteorder("="))
+
+
 def refuse_impossible(path: Path, needed: int, at_most: int) -> None:
     """Refuse voxels that a header promises but that cannot be there, before memory is taken for them.
 
