@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.layers import LayerTuple, layer_data, pyramid_layer_data
-from napari_seg3d.volumes import Series, Volume, find_series, read_volume, recognise, volume_name
+from napari_seg3d.volumes import Series, Volume, find_series, open_pyramid, read_volume, recognise, volume_name
 
 Progress = Callable[[int, int], None]
 
@@ -58,8 +58,6 @@ def find(
     for path in paths:
         kind = recognise(path)
         if kind is not None and kind.name == "OME-Zarr":
-            from napari_seg3d.volumes import open_pyramid
-
             pyramid = open_pyramid(path)
             found.layers.extend(pyramid_layer_data(pyramid, volume_name(path)))
             found.notes.extend(pyramid.notes)
