@@ -246,4 +246,5 @@ def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     causes = [line for line in text.splitlines() if "ERROR" in line or line.startswith("[nrrd]")] or text.splitlines()
     cleaned = re.sub(r"^(\[nrrd\] \w+: |.*?(ITK )?ERROR: (\w+\(0x[0-9a-f]+\): )?)", "", causes[-1]).strip()
-    return (cleaned or type(error).__name__)[:200]
+    nameless = re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>", "…", cleaned)
+    return (nameless or type(error).__name__)[:200]

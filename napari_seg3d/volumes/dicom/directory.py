@@ -13,14 +13,16 @@ _RECORDS, _FILE_ID, _MEDIA_CLASS = 0x00041220, 0x00041500, 0x00041510
 
 
 def files_of(directory: Path) -> list[Path]:
-    """Return the files that a DICOMDIR names and that are there.
+    """Return the files that a DICOMDIR names; some of them may be missing.
 
     Raises
     ------
     ReadError
-        It names none, none of them is there, or one that lies outside of its folder.
+        It is cut off, names no file, none of them is there, or one that lies outside of its folder.
     """
     elements, _, _ = read_header(directory, (_RECORDS,))
+    if _RECORDS in elements and not elements.is_whole(_RECORDS):
+        raise ReadError(f"{directory} is cut off.", "Copy it again, or open the folder with its images.")
     root = directory.parent.resolve()
     named = [name for record in elements.items(_RECORDS) if (name := record.text(_FILE_ID))]
     found = []
@@ -31,13 +33,12 @@ def files_of(directory: Path) -> list[Path]:
             raise ReadError(
                 f"{directory} names a file outside of its folder.", "Do not trust this disc; copy its images instead."
             )
-        for path in (directory.parent.joinpath(*parts), directory.parent.joinpath(*(part.lower() for part in parts))):
-            if path.is_file():
-                if not path.resolve().is_relative_to(root):
-                    raise ReadError(f"{directory} names a file outside of its folder.", "Copy its images instead.")
-                found.append(path)
-                break
-    if not found:
+        spellings = (directory.parent.joinpath(*parts), directory.parent.joinpath(*(part.lower() for part in parts)))
+        path = next((one for one in spellings if one.is_file()), spellings[0])
+        if not path.resolve().is_relative_to(root):
+            raise ReadError(f"{directory} names a file outside of its folder.", "Copy its images instead.")
+        found.append(path)
+    if not any(path.is_file() for path in found):
         raise ReadError(
             f"{directory} names {len(named)} files, of which none is there.",
             "Copy the whole disc, or open the folder with its images.",

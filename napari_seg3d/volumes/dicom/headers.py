@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import warnings
@@ -27,6 +28,7 @@ HEAD_BYTES = 148
 _META_BYTES = 1024
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _MOST_INFLATED = 2 << 30
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Elements, int | None
     """
     from pydicom.filereader import read_partial
 
-    with open(path, "rb") as stream:
+    with _Bounded(path) as stream:
         head = stream.read(_META_BYTES)
         if not looks_like_dicom(head[:HEAD_BYTES]):
             raise ReadError(f"{path} is no DICOM file.", "Choose another file.")
@@ -98,6 +100,17 @@ def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Elements, int | None
             if tag in _PIXELS:
                 return Elements(dataset), place, tag in _FLOATS
     return Elements(dataset), None, False
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is not asked for more than it holds: Python takes memory for all that a lying header promises."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size, self._size) if size is not None and size > 0 else size)
 
 
 def _refuse_bomb(path: Path, stream: BinaryIO, head: bytes) -> None:
@@ -121,6 +134,12 @@ class Elements:
 
     def __contains__(self, tag: int) -> bool:
         return tag in self._raw
+
+    def is_whole(self, tag: int) -> bool:
+        """Return whether an element is as long as it says, which it is not at the end of a file that is cut off."""
+        raw = self._raw[tag]
+        length = getattr(raw, "length", _UNDEFINED_LENGTH)
+        return length == _UNDEFINED_LENGTH or not isinstance(raw.value, bytes) or len(raw.value) >= length
 
     def numbers(self, tag: int) -> tuple[float, ...]:
         """Return the numbers in an element; empty where it is absent, empty, or holds no finite numbers."""

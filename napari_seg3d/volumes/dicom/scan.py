@@ -18,8 +18,9 @@ from napari_seg3d.volumes.dicom.series import Series
 from napari_seg3d.volumes.dicom.stack import Stack
 from napari_seg3d.volumes.dicom.stacks import stacks_of
 
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_NO_PICTURES = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "ECG", "AU", "DOC", "PLAN")
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+NO_PICTURES = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "ECG", "AU", "DOC", "PLAN")
 
 
 def find_series(
@@ -58,6 +59,7 @@ def find_series(
     files = _files_at(path)
     frames: dict[str, list[Frame]] = {}
     broken: list[tuple[Path, Seg3dError]] = []
+    spoilt = 0
     with quiet():
         for done, file in enumerate(files, start=1):
             if is_cancelled is not None and is_cancelled():
@@ -66,6 +68,8 @@ def find_series(
                 if is_dicom(file):
                     for frame in _frames_of(file):
                         frames.setdefault(frame.header.series or str(file.parent), []).append(frame)
+                elif _should_be_dicom(file, path):
+                    spoilt += 1
             except ReadError as error:
                 broken.append((file, error))
             except OSError as error:
@@ -73,7 +77,8 @@ def find_series(
             if progress is not None:
                 progress(done, len(files))
         folder = path if path.is_dir() else path.parent
-        notes = (_left_out(len(broken)),) if broken else ()
+        left_out = len(broken) + spoilt
+        notes = (_left_out(left_out),) if left_out else ()
         found = [one for group in frames.values() for one in _series_of(folder, group, notes)]
     found += [Series((file,), "", "Damaged file", "", "other", error, folder) for file, error in broken]
     if not found:
@@ -91,6 +96,12 @@ def _files_at(path: Path) -> list[Path]:
     return [path]
 
 
+def _should_be_dicom(file: Path, opened: Path) -> bool:
+    """Return whether a DICOMDIR or its name says that `file` is DICOM (a hidden file is one that macOS left)."""
+    is_listed = opened.name.upper() == "DICOMDIR" and file != opened
+    return is_listed or (file.suffix.lower() in _SUFFIXES and not file.name.startswith("."))
+
+
 def _frames_of(file: Path) -> tuple[Frame, ...]:
     try:
         found = read_frames(file)
@@ -105,12 +116,12 @@ def _frames_of(file: Path) -> tuple[Frame, ...]:
 
 def _series_of(folder: Path, frames: list[Frame], notes: tuple[str, ...]) -> list[Series]:
     """Return what the frames of one SeriesInstanceUID make up."""
-    masks = _files([frame for frame in frames if frame.header.sop_class in _SEGMENTATIONS])
+    masks = _files([frame for frame in frames if frame.header.sop_class in SEGMENTATIONS])
     found = [Series((file,), "SEG", describe(file, "", ""), "", "segmentation", None, folder) for file in masks]
-    rest = [frame for frame in frames if frame.header.sop_class not in _SEGMENTATIONS]
-    pictures = [frame for frame in rest if frame.header.rows > 0 and frame.header.modality not in _NO_PICTURES]
+    rest = [frame for frame in frames if frame.header.sop_class not in SEGMENTATIONS]
+    pictures = [frame for frame in rest if frame.header.rows > 0 and frame.header.modality not in NO_PICTURES]
     found += [_series(folder, replace(stack, notes=(*stack.notes, *notes))) for stack in stacks_of(pictures)]
-    others = [frame for frame in rest if frame.header.rows == 0 or frame.header.modality in _NO_PICTURES]
+    others = [frame for frame in rest if frame.header.rows == 0 or frame.header.modality in NO_PICTURES]
     if files := _files(others):
         modality = others[0].header.modality
         problem = ReadError(f"{files[0]} holds no pictures ({modality or 'no modality'}).", "Choose another series.")

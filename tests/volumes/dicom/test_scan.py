@@ -100,6 +100,23 @@ def test_a_disc_is_read_by_its_directory(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_volume(path).data[0], np.transpose(SLICES, (2, 1, 0)))
 
 
+def test_a_disc_that_is_not_whole_says_so(tmp_path: Path) -> None:
+    write_series(tmp_path / "raw", SLICES, StudyDate="20200229", StudyTime="120000", StudyID="S", SeriesNumber=1)
+    disc = FileSet()
+    for file in (tmp_path / "raw").iterdir():
+        disc.add(file)
+    disc.write(tmp_path / "disc")
+    directory = tmp_path / "disc" / "DICOMDIR"
+    last = find_series(directory)[0].files[-1]
+    last.write_bytes(last.read_bytes()[:100])
+    assert any("1 damaged DICOM file" in note for note in read_volume(directory).notes)
+    last.unlink()
+    assert any("1 damaged DICOM file" in note for note in read_volume(directory).notes)
+    directory.write_bytes(directory.read_bytes()[:-400])
+    with pytest.raises(ReadError, match="DICOMDIR is cut off"):
+        read_volume(directory)
+
+
 @pytest.mark.parametrize("parts", [["..", "secret"], ["sub", "..", "..", "secret"], ["/", "secret"], ["link", "secret"]])
 def test_a_directory_cannot_lead_out_of_its_folder(parts: list[str], tmp_path: Path) -> None:
     write_series(tmp_path / "raw", SLICES, StudyDate="20200229", StudyTime="120000", StudyID="S", SeriesNumber=1)
@@ -190,6 +207,13 @@ def test_a_damaged_file_beside_a_series_is_mentioned(tmp_path: Path) -> None:
     volume = read_volume(tmp_path)
     assert volume.data.shape[3] == 3
     assert any("could not be read" in note for note in volume.notes)
+
+
+def test_a_slice_of_which_next_to_nothing_is_left_is_mentioned(tmp_path: Path) -> None:
+    files = [file.rename(file.with_suffix(".dcm")) for file in write_series(tmp_path, SLICES)]
+    files[-1].write_bytes(files[-1].read_bytes()[:100])
+    (tmp_path / "._IM1.dcm").write_bytes(b"what macOS leaves on shared disks")
+    assert any("1 damaged DICOM file" in note for note in read_volume(tmp_path).notes)
 
 
 def test_a_cut_off_slice_is_refused_by_name(tmp_path: Path) -> None:
