@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from napari_seg3d.viewer.frames import Frame
@@ -55,24 +56,25 @@ def find(
         One of them cannot be read; nothing is opened then.
     """
     found = Found()
-    for path in paths:
-        kind = recognise(path)
+    kinds = {path: recognise(path) for path in paths}
+    slices = [path for path, kind in kinds.items() if kind is not None and kind.name == "DICOM"]
+    for path, kind in kinds.items():
         if kind is not None and kind.name == "OME-Zarr":
             pyramid = open_pyramid(path)
             found.layers.extend(pyramid_layer_data(pyramid, volume_name(path)))
             found.notes.extend(pyramid.notes)
-            continue
-        if kind is not None and kind.name == "DICOM":
-            series = find_series(path, progress, is_cancelled)
+        elif path not in slices:
+            frame = _add(found, read_volume(path), volume_name(path), frame)
+        elif path == slices[0]:
+            # Slices that were picked one by one belong together as much as those of a folder.
+            series = find_series(slices, progress, is_cancelled)
             images = [one for one in series if one.kind != "other"]
             if len(images) != 1 or images[0].problem is not None:
                 found.series.extend(series)
                 continue
-            volume, name = images[0].read(progress=progress, is_cancelled=is_cancelled), _name(images[0])
-        else:
-            volume, name = read_volume(path), volume_name(path)
-        _add(found, volume, name, frame)
-        frame = frame or Frame.of(volume.grid)
+            frame = _add(found, images[0].read(progress=progress, is_cancelled=is_cancelled), _name(images[0]), frame)
+            if len(slices) == 1 and _is_one_of_many(path, images[0]):
+                found.notes.append(f"{path.name} is one file of several in its folder: open the folder to see the whole series.")
     return found
 
 
@@ -89,9 +91,19 @@ def find_one(
     return found
 
 
-def _add(found: Found, volume: Volume, name: str, frame: Frame | None) -> None:
+def _add(found: Found, volume: Volume, name: str, frame: Frame | None) -> Frame:
+    """Add the layers of a volume, and return the frame that they are in."""
+    frame = frame or Frame.of(volume.grid)
     found.layers.extend(layer_data(volume, name, frame=frame))
     found.notes.extend(f"{name}: {note}" for note in volume.notes)
+    return frame
+
+
+def _is_one_of_many(path: Path, series: Series) -> bool:
+    if path.is_dir() or not series.size.endswith(" x 1"):
+        return False
+    others = (other for other in islice(path.parent.iterdir(), 50) if other.is_file() and other != path)
+    return any(kind is not None and kind.name == "DICOM" for kind in map(recognise, others))
 
 
 def _name(series: Series) -> str:

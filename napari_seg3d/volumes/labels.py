@@ -55,7 +55,7 @@ def as_labels(data: NDArray[np.generic], name: str = "The mask") -> NDArray[np.i
     if data.size == 0:
         raise LabelError(f"{name} holds no voxels.", "Choose another file.")
     if data.dtype == np.uint8:
-        return data
+        return data.astype(np.uint8, copy=False)
     if data.dtype.kind not in "iuf":
         raise LabelError(f"{name} holds {data.dtype} values, which are no labels.", "Choose a mask with whole numbers.")
     if data.dtype.kind == "f":
@@ -114,7 +114,8 @@ def _sample(volume: NDArray[np.generic]) -> NDArray[np.generic]:
     slices = np.moveaxis(volume, axis, 0)
     pairs = max(4, _SAMPLED_VOXELS // (2 * slices[0].size))
     first = np.unique(np.linspace(0, len(slices) - 2, pairs).astype(int))
-    return slices[np.unique([first, first + 1])]
+    sample: NDArray[np.generic] = slices[np.unique([first, first + 1])]
+    return sample
 
 
 def _slabs(data: NDArray[np.generic]) -> list[NDArray[np.generic]]:

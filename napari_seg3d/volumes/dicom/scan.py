@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ NO_PICTURES = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "RE
 
 
 def find_series(
-    path: str | Path,
+    path: str | Path | Sequence[Path],
     progress: Callable[[int, int], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> list[Series]:
@@ -34,8 +34,8 @@ def find_series(
 
     Parameters
     ----------
-    path : path-like
-        Where to look.
+    path : path-like, or sequence of Path
+        Where to look; several files and folders are looked at as one.
     progress : callable, optional
         Called with the number of files done and of all.
     is_cancelled : callable, optional
@@ -53,10 +53,11 @@ def find_series(
     Cancelled
         `is_cancelled` said so.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ReadError(f"{path} does not exist.", "Check the path.")
-    files = _files_at(path)
+    places = [Path(path)] if isinstance(path, str | Path) else list(path)
+    for place in places:
+        if not place.exists():
+            raise ReadError(f"{place} does not exist.", "Check the path.")
+    files = [file for place in places for file in _files_at(place)]
     frames: dict[str, list[Frame]] = {}
     broken: list[tuple[Path, Seg3dError]] = []
     spoilt = 0
@@ -68,7 +69,7 @@ def find_series(
                 if is_dicom(file):
                     for frame in _frames_of(file):
                         frames.setdefault(frame.header.series or str(file.parent), []).append(frame)
-                elif _should_be_dicom(file, path):
+                elif _should_be_dicom(file, places[0]):
                     spoilt += 1
             except ReadError as error:
                 broken.append((file, error))
@@ -76,13 +77,13 @@ def find_series(
                 broken.append((file, ReadError(f"{file} cannot be read: {error.strerror}.", "Check that you may read it.")))
             if progress is not None:
                 progress(done, len(files))
-        folder = path if path.is_dir() else path.parent
+        folder = places[0] if places[0].is_dir() else places[0].parent
         left_out = len(broken) + spoilt
         notes = (_left_out(left_out),) if left_out else ()
         found = [one for group in frames.values() for one in _series_of(folder, group, notes)]
     found += [Series((file,), "", "Damaged file", "", "other", error, folder) for file, error in broken]
     if not found:
-        raise ReadError(f"{path} holds no DICOM series.", "Choose a folder with the files of a scan.")
+        raise ReadError(f"{places[0]} holds no DICOM series.", "Choose a folder with the files of a scan.")
     order = {"image": 0, "segmentation": 1, "other": 2}
     return sorted(found, key=lambda one: order[one.kind])
 

@@ -323,3 +323,12 @@ def test_the_lossless_transfer_syntaxes_are_equal(shared_data: Path) -> None:
 def test_pictures_at_one_place_that_differ_are_refused(shared_data: Path) -> None:
     with pytest.raises((ReadError, GeometryError), match="different pictures of the same slice"):
         read_volume(shared_data / "dicom" / "transfer_syntax")
+
+
+def test_slices_that_are_picked_one_by_one_are_one_series(tmp_path: Path) -> None:
+    stored = np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
+    files = write_series(tmp_path / "a", stored)
+    write_series(tmp_path / "b", stored, series="1.2.3.9", SeriesInstanceUID="1.2.3.9")
+    (series,) = find_series(files)
+    assert len(series.files) == 5
+    np.testing.assert_array_equal(series.read().data[0], read_volume(tmp_path / "a").data[0])
