@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
-from napari_seg3d.datasets.subjects import SubjectGroup, intensity_step, same_subject_groups
-from napari_seg3d.errors import Cancelled, Seg3dError
-from napari_seg3d.volumes import Grid, Volume, fault_of, read_volume
+from napari_seg3d.datasets.reading import place_mask, read_mask
+from napari_seg3d.datasets.subjects import SubjectGroup, intensity_step, same_patient_groups, same_subject_groups
+from napari_seg3d.errors import Cancelled, GeometryError, Seg3dError
+from napari_seg3d.volumes import Grid, Volume, fault_of, patient_key, read_volume
 
 _MOST_LABELS = 256  # more different values are an image that was taken for a mask
 _RARE_SHARE, _RARE_FROM = 0.1, 10  # a label in fewer than this share of at least so many masks is rare
@@ -84,6 +86,8 @@ class _Findings:
 
     case: Case
     facts: CaseFacts | None = None
+    label_names: dict[int, str] = field(default_factory=dict)  # those that the mask itself gives
+    patient: str = ""  # equal for scans of one patient, and random otherwise; it stays in here
     problems: list[Problem] = field(default_factory=list)
     notes: set[str] = field(default_factory=set)
 
@@ -139,8 +143,10 @@ def check_dataset(
     facts = {found.case.id: found.facts for found in ordered if found.facts is not None}
     problems = [*dataset.problems, *(problem for found in ordered for problem in found.problems)]
     problems += _other_channels(ordered) + _notes(ordered)
-    refined, seen = _with_subjects(dataset, facts)
-    report = Report(replace(refined, labels=_all_labels(dataset, facts)), facts, (*problems, *seen))
+    refined, seen = _with_subjects(dataset, facts, {found.case.id: found.patient for found in ordered})
+    report = Report(
+        replace(refined, labels=_all_labels(dataset, facts, [found.label_names for found in ordered])), facts, (*problems, *seen)
+    )
     return replace(report, problems=(*report.problems, *_rare_labels(report)))
 
 
@@ -152,8 +158,10 @@ def _examine(case: Case, declared: Mapping[int, str]) -> _Findings:
         found.error(error.what, error.fix, _path_in(error, case.images))
         return found
     grid = channels[0].grid
+    source = channels[0].source
+    found.patient = patient_key(source.files[0]) if source is not None and source.files else ""
     for path, volume in zip(case.images, channels, strict=True):
-        found.notes.update(volume.notes)
+        found.notes.update(_notes_on(volume))
         difference = grid.difference(volume.grid)
         if difference:
             found.error(
@@ -164,7 +172,7 @@ def _examine(case: Case, declared: Mapping[int, str]) -> _Findings:
         fault = fault_of(volume)
         if fault is not None:
             found.error(f"{path.name} {fault[0]}", fault[1], path)
-    counts = _examine_mask(found, grid, case.mask, declared) if case.mask is not None else {}
+    counts = _examine_mask(found, channels[0], case.mask, declared) if case.mask is not None else {}
     found.facts = _facts(channels, counts)
     return found
 
@@ -173,26 +181,24 @@ def _path_in(error: Seg3dError, paths: Sequence[Path]) -> Path:
     return next((path for path in paths if str(path) in error.what), paths[0])
 
 
-def _examine_mask(found: _Findings, grid: Grid, path: Path, declared: Mapping[int, str]) -> dict[int, int]:
+def _notes_on(volume: Volume) -> tuple[str, ...]:
+    count = volume.data.shape[0]
+    if volume.fourth == "time" and count > 1:
+        return (*volume.notes, f"It is a time series: its {count} time points are taken for {count} channels.")
+    return volume.notes
+
+
+def _examine_mask(found: _Findings, image: Volume, path: Path, declared: Mapping[int, str]) -> dict[int, int]:
     try:
-        mask = read_volume(path, "labels")
+        mask = read_mask(path)
     except Seg3dError as error:
         found.error(error.what, error.fix, path)
         return {}
-    if mask.data.shape[0] > 1:
-        found.error(
-            f"{path.name} holds {mask.data.shape[0]} volumes, not one mask.",
-            "Join them to one mask with a value for each label.",
-            path,
-        )
-        return {}
-    difference = grid.difference(mask.grid)
-    if difference:
-        found.error(
-            f"{path.name} lies on another grid than {found.case.images[0].name}: {difference}.",
-            "Choose the mask that was drawn on this image, or resample the mask to the image (nearest neighbour).",
-            path,
-        )
+    try:
+        mask = place_mask(mask, image)
+    except GeometryError as error:
+        found.error(error.what, error.fix, path)
+    found.label_names = {value: label.name for value, label in mask.labels.items() if label.name}
     counts = _count_labels(mask.data)
     values = [value for value in counts if value != 0]
     negative = [value for value in values if value < 0]
@@ -266,31 +272,40 @@ def _other_channels(findings: Sequence[_Findings]) -> list[Problem]:
 
 
 def _notes(findings: Sequence[_Findings]) -> list[Problem]:
-    by_note: dict[str, list[Case]] = defaultdict(list)
+    by_note: dict[str, list[tuple[Case, str]]] = defaultdict(list)
     for found in findings:
         for note in sorted(found.notes):
-            by_note[note].append(found.case)
+            # The same is said once for all of them, even where it names the size of each.
+            by_note[re.sub(r"\d+([.x]\d+)*", "#", note)].append((found.case, note))
     problems = []
-    for note, cases in by_note.items():
-        others = f" and {len(cases) - 1} more cases" if len(cases) > 1 else ""
-        what = f"{cases[0].images[0].name}{others}: {note}"
-        problems.append(Problem("warning", what, "Look at it in the viewer.", cases[0].id, cases[0].images[0]))
+    for noted in by_note.values():
+        case, note = noted[0]
+        others = len({other.id for other, _ in noted}) - 1
+        more = f" and {others} more cases" if others else ""
+        what = f"{case.images[0].name}{more}: {note}"
+        problems.append(Problem("warning", what, "Look at it in the viewer.", case.id, case.images[0]))
     return problems
 
 
-def _all_labels(dataset: Dataset, facts: Mapping[str, CaseFacts]) -> dict[int, str]:
+def _all_labels(dataset: Dataset, facts: Mapping[str, CaseFacts], own_names: Sequence[Mapping[int, str]]) -> dict[int, str]:
     if dataset.labels:
         return dataset.labels
     found = {value for fact in facts.values() for value in fact.label_counts if value > 0}
-    return {value: f"label {value}" for value in sorted(found)} if len(found) <= _MOST_LABELS else {}
+    if len(found) > _MOST_LABELS:
+        return {}
+    # A name that some masks give to one value and others to another is no name.
+    names = {value: {own[value] for own in own_names if value in own} for value in found}
+    return {value: names[value].pop() if len(names[value]) == 1 else f"label {value}" for value in sorted(found)}
 
 
-def _with_subjects(dataset: Dataset, facts: Mapping[str, CaseFacts]) -> tuple[Dataset, list[Problem]]:
+def _with_subjects(
+    dataset: Dataset, facts: Mapping[str, CaseFacts], patients: Mapping[str, str]
+) -> tuple[Dataset, list[Problem]]:
     if dataset.subjects_known:
         return dataset, []
     subject_of = {case.id: case.subject for case in dataset.cases}
     joined = []
-    for group in same_subject_groups({case: fact.step for case, fact in facts.items()}):
+    for group in (*same_patient_groups(patients), *same_subject_groups({case: fact.step for case, fact in facts.items()})):
         subjects = {subject_of[case] for case in group.cases}
         if len(subjects) == 1:
             continue

@@ -1,4 +1,4 @@
-"""Understand a folder: where its images and masks lie. Only names are looked at, so that a large folder opens at once."""
+"""Understand a folder: where its images and masks lie. Names are looked at, and few headers, so that a large folder opens at once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 from napari_seg3d.datasets import decathlon
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
-from napari_seg3d.datasets.listing import volumes_in, without_pictures
-from napari_seg3d.datasets.names import Role, core, folder_role, name_role, token_role, tokens
+from napari_seg3d.datasets.ids import unique_ids
+from napari_seg3d.datasets.listing import is_whole, list_folder, scan_name, without_pictures
+from napari_seg3d.datasets.names import Role, folder_role, name_role, token_role, tokens
 from napari_seg3d.datasets.pairing import Item, Pair, Pairing, pair_by_name
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS_FILE
 from napari_seg3d.datasets.subjects import read_subjects, subject_from_name
 from napari_seg3d.errors import DatasetError
-from napari_seg3d.volumes import GRID_SUFFIXES, volume_name
+from napari_seg3d.volumes import GRID_SUFFIXES
 
 #: Deepest folder that is looked into; a whole disk chosen by mistake must not be searched.
 DEPTH = 5
@@ -35,7 +36,8 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
 
     Understood are the decathlon's and nnU-Net's ``imagesTr``, ``labelsTr``, ``imagesTs`` and ``dataset.json``;
     ``<mode>/Img`` and ``<mode>/Mask``; ``images`` and ``labels``, ``img`` and ``seg`` and their like; images with masks beside
-    them (``scan.nii.gz``, ``scan_seg.nii.gz``), in one folder or one per patient; images without masks; and any two folders.
+    them (``scan.nii.gz``, ``scan_seg.nii.gz``), in one folder or one per patient; images without masks; and any two folders. A
+    folder with the slices of a DICOM series is one image, called by its name; pictures and arrays beside scans are none.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
     Returns
     -------
     Dataset
-        Whatever could be paired, and what could not as problems. No voxel was read.
+        Whatever could be paired, and what could not as problems. No voxel was read, and of DICOM folders a few headers.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
         raise DatasetError(f"{root} holds no complete case. {problems[-1].what}", problems[-1].fix)
     to_train = [item for item in image_items if item.path not in test_images]
     pairing = _pair(to_train, mask_items, in_mask_folder, description, problems)
-    ids = _unique_ids(image_items)
+    ids = unique_ids(image_items)
     masks_of = {pair.image: pair for pair in pairing.pairs}
     cases = [_case(ids[item], item, masks_of.get(item)) for item in image_items]
     if mask_items:
@@ -114,13 +116,15 @@ def find_masks(folder: str | Path) -> list[Item]:
         The folder is missing or holds no volumes.
     """
     root = _existing_folder(folder)
+    if is_whole(root):
+        return [Item((root,), scan_name(root))]
     found = _volumes(root)
     if not found:
         raise _no_images(root, [])
     images, masks, in_mask_folder = _split_by_role(root, [])
     is_dataset = in_mask_folder or pair_by_name([one.item for one in images], masks, in_mask_folder).pairs
     items = masks if is_dataset else [one.item for one in found]
-    return [Item(item.paths, name) for item, name in _unique_ids(items).items()]
+    return [Item(item.paths, name) for item, name in unique_ids(items).items()]
 
 
 def _existing_folder(folder: str | Path) -> Path:
@@ -146,22 +150,28 @@ def _description(root: Path, mask_root: Path | None) -> decathlon.Description | 
 def _volumes(root: Path) -> list[_Found]:
     found: list[_Found] = []
     _collect(root, (), found)
-    for role in {one.role for one in found}:
+    left: set[Path] = set()
+    images = [one.item.path for one in found if one.role != "mask"]
+    for role in ("image", "mask", None):
         paths = [one.item.path for one in found if one.role == role]
-        left = set(without_pictures(paths))
-        found = [one for one in found if one.role != role or one.item.path in left]
-    return sorted(found, key=lambda one: (one.item.group, one.item.path.name))
+        left.update(without_pictures(paths, images if role is None else ()))
+    return sorted((one for one in found if one.item.path in left), key=lambda one: (one.item.group, one.item.path.name))
 
 
 def _collect(folder: Path, parts: tuple[str, ...], found: list[_Found]) -> None:
-    volumes, folders = volumes_in(folder)
+    listing = list_folder(folder)
     roles = [folder_role(part) for part in parts]
     role = next((role for role, _ in reversed(roles) if role is not None), None)
     is_test = any(is_test for _, is_test in roles)
-    group = "/".join(part for part, (part_role, _) in zip(parts, roles, strict=True) if part_role is None)
-    found += [_Found(Item((path,), volume_name(path), group), role, is_test) for path in volumes]
+    groups = [part for part, (part_role, _) in zip(parts, roles, strict=True) if part_role is None]
+    for path in listing.volumes:
+        # A series is called by its own folder, so that only those above it are its group.
+        is_named_by_folder = path == folder and bool(roles) and roles[-1][0] is None
+        group = "/".join(groups[:-1] if is_named_by_folder else groups)
+        item = Item((path,), scan_name(path), group)
+        found.append(_Found(item, "mask" if path in listing.segmentations else role, is_test))
     if len(parts) < DEPTH:
-        for entry in folders:
+        for entry in listing.folders:
             _collect(entry, (*parts, entry.name), found)
 
 
@@ -259,7 +269,7 @@ def _pair(
     listed: list[Pair] = []
     by_path = {item.path: item for item in (*images, *masks)}
     # nnU-Net lists x.nii.gz for the channel files x_0000.nii.gz, …
-    by_path.update({_without_channel(item): item for item in images if item.name != volume_name(item.path)})
+    by_path.update({_without_channel(item): item for item in images if item.name != scan_name(item.path)})
     for entry in description.pairs if description is not None else ():
         image, mask = (by_path.get(path) for path in entry)
         absent = [path for path, item in zip(entry, (image, mask), strict=True) if item is None and not path.is_file()]
@@ -277,37 +287,8 @@ def _pair(
 
 
 def _without_channel(item: Item) -> Path:
-    ending = item.path.name[len(volume_name(item.path)) :]
+    ending = item.path.name[len(scan_name(item.path)) :]
     return item.path.with_name(item.name + ending)
-
-
-def _unique_ids(items: Sequence[Item]) -> dict[Item, str]:
-    """Return an id for each image: its name, with its folder or its ending where only that tells two apart."""
-
-    def plain(item: Item) -> str:
-        return item.name if core(item.name) or not item.group else item.group.replace("/", "_")
-
-    def with_group(item: Item) -> str:
-        return f"{item.group.replace('/', '_')}_{item.name}" if item.group else item.name
-
-    def with_ending(item: Item) -> str:
-        return f"{item.group.replace('/', '_')}_{item.path.name}" if item.group else item.path.name
-
-    def whole_path(item: Item) -> str:
-        return "_".join(part for part in item.path.parts[1:])
-
-    ids: dict[Item, str] = {}
-    waiting = list(items)
-    for scheme in (plain, with_group, with_ending, whole_path):
-        # Without regard to case, because an id becomes a file name and some disks do not regard it either.
-        counts = Counter(scheme(item).lower() for item in waiting)
-        taken = {known.lower() for known in ids.values()}
-        for item in waiting:
-            name = scheme(item)
-            if (counts[name.lower()] == 1 and name.lower() not in taken) or scheme is whole_path:
-                ids[item] = name
-        waiting = [item for item in waiting if item not in ids]
-    return ids
 
 
 def _case(case_id: str, item: Item, pair: Pair | None) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,10 @@ def pair_by_name(images: Sequence[Item], masks: Sequence[Item], in_mask_folder: 
     """Put masks and images together whose names say so; never by the order of a listing.
 
     In turn: the same name; the same name without words such as ``seg`` or ``image``; a mask whose name goes on where the
-    image's ends (``t2_gmseg`` to ``t2``); the same number, where it is the only image and the only mask with that number and
-    no other number speaks against it. Within one folder first, then across. Whatever fits twice is not paired but reported.
+    image's ends (``t2_gmseg`` to ``t2``); a mask called nothing but that, which lies in a folder with a single image in or below
+    it (``p01/mask`` and ``p01/ct``), or of its name (``labels/p01/mask`` and ``images/p01``); the same number, where it is the
+    only image and the only mask with that number and no other number speaks against it. Within one folder first, then across.
+    Whatever fits twice is not paired but reported.
 
     Parameters
     ----------
@@ -75,8 +77,9 @@ def pair_by_name(images: Sequence[Item], masks: Sequence[Item], in_mask_folder: 
     by_name = _Index(images, lambda item: item.name.lower())
     by_core = _Index(images, lambda item: core(item.name))
     by_tokens = _Index(images, lambda item: tokens(item.name))
+    by_folder = _by_folder(images)
     for mask in masks:
-        for rank, (candidates, reason) in enumerate(_candidates(mask, by_name, by_core, by_tokens, in_mask_folder)):
+        for rank, (candidates, reason) in enumerate(_candidates(mask, by_name, by_core, by_tokens, by_folder, in_mask_folder)):
             if len(candidates) == 1:
                 chosen[candidates[0]].append((rank, mask, reason))
                 settled.add(mask)
@@ -128,13 +131,31 @@ class _Index:
         return self._within.get((group, key)) or self._across.get(key, [])
 
 
+def _by_folder(images: Iterable[Item]) -> dict[str, list[Item]]:
+    """Return the images in or below each folder; an image that is a folder lies in itself."""
+    found: dict[str, list[Item]] = defaultdict(list)
+    for image in images:
+        parts = [part for part in (*image.group.split("/"), image.name) if part]
+        for length in range(1, len(parts) + 1):
+            found["/".join(parts[:length])].append(image)
+    return found
+
+
 def _candidates(
-    mask: Item, by_name: _Index, by_core: _Index, by_tokens: _Index, in_mask_folder: bool
+    mask: Item,
+    by_name: _Index,
+    by_core: _Index,
+    by_tokens: _Index,
+    by_folder: Mapping[str, list[Item]],
+    in_mask_folder: bool,
 ) -> Iterable[tuple[list[Item], str]]:
     yield by_name.find(mask.group, mask.name.lower()), "same name"
     mask_core = core(mask.name)
     alike = by_core.find(mask.group, mask_core)
-    yield alike, _without(mask.name, alike[0].name) if mask_core and alike else f"image and mask of the folder {mask.group}"
+    of_folder = f"image and mask of the folder {mask.group}"
+    yield alike, _without(mask.name, alike[0].name) if mask_core and alike else of_folder
+    if not mask_core and mask.group:
+        yield by_folder.get(mask.group, []), of_folder
     parts = tokens(mask.name)
     for length in range(len(parts) - 1, 0, -1):
         rest = parts[length:]

@@ -1,4 +1,4 @@
-"""Who was scanned: from a table, from names, or from what two crops of one scan have in common."""
+"""Who was scanned: from a table, from names, from DICOM headers, or from what two crops of one scan have in common."""
 
 from __future__ import annotations
 
@@ -116,6 +116,21 @@ class SubjectGroup:
 
     cases: tuple[str, ...]
     reason: str
+
+
+def same_patient_groups(patients: Mapping[str, str]) -> list[SubjectGroup]:
+    """Return which cases are of one patient by their DICOM headers.
+
+    Parameters
+    ----------
+    patients : mapping of str to str
+        Case id -> :func:`napari_seg3d.volumes.patient_key`; empty where nobody is named.
+    """
+    members: dict[str, list[str]] = defaultdict(list)
+    for case, key in patients.items():
+        if key:
+            members[key].append(case)
+    return [SubjectGroup(tuple(sorted(cases)), "their headers name one patient") for cases in members.values() if len(cases) > 1]
 
 
 def same_subject_groups(steps: Mapping[str, float | None]) -> list[SubjectGroup]:

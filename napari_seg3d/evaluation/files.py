@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from napari_seg3d.datasets import Item, Problem, find_masks, pair_by_name
-from napari_seg3d.errors import DatasetError, GeometryError, ReadError, Seg3dError
+from napari_seg3d.datasets import Item, Problem, find_masks, pair_by_name, place_mask, read_mask
+from napari_seg3d.errors import DatasetError, Seg3dError
 from napari_seg3d.evaluation.dice import dice_per_label
 from napari_seg3d.evaluation.report import Evaluation, EvaluationRow
-from napari_seg3d.volumes import Volume, read_volume, volume_name
+from napari_seg3d.volumes import Grid, Volume, lattice_offset, place_on, volume_name
+
+_MOST_GROWTH = 8
 
 
 def evaluate_files(
@@ -48,13 +51,18 @@ def evaluate_files(
     if isinstance(labels, Mapping):
         names = {int(label): str(name) for label, name in labels.items()}
     measured: dict[str, dict[int, EvaluationRow]] = {}
+    as_stored: list[Path] = []
     for done, (case, prediction, reference) in enumerate(pairs, start=1):
         try:
-            measured[case] = _compare(case, prediction, reference, names)
+            predicted, wanted_mask = read_mask(prediction), read_mask(reference)
+            measured[case] = _compare(case, predicted, wanted_mask, names)
+            if _are_pictures(predicted, wanted_mask) and not predicted.grid.matches(wanted_mask.grid):
+                as_stored.append(prediction)
         except Seg3dError as error:
             problems.append(Problem("error", error.what, error.fix, case, prediction))
         if progress is not None:
             progress(done, len(pairs))
+    problems += _compared_as_stored(as_stored)
     wanted = set(names) if names is not None else {label for rows in measured.values() for label in rows}
     rows = [
         found.get(label, EvaluationRow(case, label, (names or {}).get(label, "") or f"label {label}", float("nan"), 0.0, 0.0))
@@ -94,15 +102,27 @@ def _items(path: Path) -> list[Item]:
     return [Item((path,), volume_name(path))] if path.is_file() else find_masks(path)
 
 
-def _compare(case: str, prediction: Path, reference: Path, names: Mapping[int, str] | None) -> dict[int, EvaluationRow]:
-    predicted, wanted = _mask(prediction), _mask(reference)
-    difference = wanted.grid.difference(predicted.grid)
-    if difference:
-        raise GeometryError(
-            f"{prediction.name} lies on another grid than its reference {reference.name}: {difference}.",
-            "Bring the prediction onto the grid of the reference (nearest neighbour), or choose the reference of this scan.",
+def _compared_as_stored(predictions: Sequence[Path]) -> list[Problem]:
+    if not predictions:
+        return []
+    first = predictions[0]
+    others = f" and {len(predictions) - 1} more" if len(predictions) > 1 else ""
+    return [
+        Problem(
+            "warning",
+            f"{first.name}{others}: prediction and reference were compared row by row as they are stored, and millimetres are those "
+            "of the reference, because one of them does not say where it lies.",
+            "Look at one of them over its scan, if they come from different programs.",
+            path=first,
         )
-    labels = names if names is not None else dict.fromkeys(_labels(predicted) | _labels(wanted), "")
+    ]
+
+
+def _compare(case: str, prediction: Volume, reference: Volume, names: Mapping[int, str] | None) -> dict[int, EvaluationRow]:
+    predicted, wanted = _on_one_grid(prediction, reference)
+    labels = (
+        names if names is not None else {label: _name(label, wanted, predicted) for label in _labels(predicted) | _labels(wanted)}
+    )
     scores = dice_per_label(predicted.data, wanted.data, sorted(set(labels) - {0}))
     millilitres = wanted.grid.voxel_volume / 1000
     return {
@@ -118,11 +138,38 @@ def _compare(case: str, prediction: Path, reference: Path, names: Mapping[int, s
     }
 
 
-def _mask(path: Path) -> Volume:
-    mask = read_volume(path, "labels")
-    if mask.data.shape[0] > 1:
-        raise ReadError(f"{path.name} holds {mask.data.shape[0]} volumes, not one mask.", "Compare single masks.")
-    return mask
+def _on_one_grid(predicted: Volume, wanted: Volume) -> tuple[Volume, Volume]:
+    """Return prediction and reference voxel for voxel; each may be a DICOM SEG that leaves out slices without content."""
+    if _are_pictures(predicted, wanted):
+        return replace(predicted, affine=wanted.affine), wanted
+    if wanted.source is not None and wanted.source.format == "dicom":
+        wanted = place_on(wanted, _covering(wanted.grid, predicted.grid))
+    return place_mask(predicted, wanted), wanted
+
+
+def _are_pictures(predicted: Volume, wanted: Volume) -> bool:
+    """Return whether two masks are of one slice and one size, and one of them does not say how it lies."""
+    is_unsaid = not (predicted.is_oriented and wanted.is_oriented)
+    return is_unsaid and predicted.grid.shape == wanted.grid.shape and wanted.grid.shape[2] == 1
+
+
+def _covering(grid: Grid, other: Grid) -> Grid:
+    """Return the smallest grid on the voxels of `grid` that holds both; `grid` where the voxels of `other` are not its own."""
+    one, part = grid.canonical(), other.canonical()
+    offset = lattice_offset(part, one)
+    if offset is None:
+        return grid
+    first = np.minimum(offset, 0)
+    shape = np.maximum(np.add(offset, part.shape), one.shape) - first
+    if np.prod(shape, dtype=float) > _MOST_GROWTH * (np.prod(one.shape) + np.prod(part.shape)):
+        return grid  # parts of different scans, far from each other
+    affine = one.affine.copy()
+    affine[:3, 3] = one.to_world(first[np.newaxis])[0]
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def _name(label: int, *masks: Volume) -> str:
+    return next((mask.labels[label].name for mask in masks if label in mask.labels), "")
 
 
 def _labels(mask: Volume) -> set[int]:

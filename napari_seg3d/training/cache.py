@@ -1,7 +1,8 @@
 """Preprocessed cases on disk, so that no epoch reads, decompresses or resamples a scan again.
 
-A case lies in a folder named after what it was made from: files (path, size, time of change), pipeline and labels. Change any of them and
-it is made anew; leave them, and the next run finds it. Folders that no run has used for a month are removed.
+A case lies in a folder named after what it was made from: files (path, size, time of change; all files of a series), pipeline and
+labels. Change any of them and it is made anew; leave them, and the next run finds it. Folders that no run has used for a month are
+removed.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.datasets import Case, read_case_image
+from napari_seg3d.datasets import Case, read_case_image, read_case_mask
 from napari_seg3d.errors import Cancelled, WriteError
 from napari_seg3d.files import user_folder, write_error
 from napari_seg3d.transforms import Pipeline, preprocess
-from napari_seg3d.volumes import Grid, read_volume, smallest_integer
+from napari_seg3d.volumes import Grid, smallest_integer
 
 _VERSION = 1
 _KEEP_SECONDS = 30 * 24 * 3600
 _LOCATIONS = 20_000
+_HEADERS = (".mhd", ".hdr", ".nhdr")  # of formats that keep the voxels in a second file
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,10 @@ def prepare(
 
 
 def _prepare_one(case: Case, pipeline: Pipeline, values: list[int], root: Path) -> CachedCase:
-    assert case.mask is not None  # callers pass cases with masks only
     folder = root / _key(case, pipeline, values)
     if not (folder / "case.json").exists():
         image = read_case_image(case)
-        mask = read_volume(case.mask, "labels")
+        mask = read_case_mask(case, image)
         classes = mask.with_data(_to_classes(mask.data, values))
         processed, target = preprocess(pipeline, image, classes)
         assert target is not None
@@ -154,13 +155,19 @@ def _prepare_one(case: Case, pipeline: Pipeline, values: list[int], root: Path) 
 
 
 def _key(case: Case, pipeline: Pipeline, values: list[int]) -> str:
-    files = [
-        (str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in (*case.images, case.mask)
-        if path is not None
-    ]
+    paths = [path.absolute() for path in (*case.images, case.mask) if path is not None]
+    files = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for path in paths for file in _files_of(path)]
     text = json.dumps([_VERSION, files, pipeline.to_list(), values])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return every file that a scan may lie in: all in its folder, or those of its name beside a header (.mhd and .raw)."""
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    if path.suffix.lower() in _HEADERS:
+        return sorted(file for file in path.parent.iterdir() if file.stem == path.stem and file.is_file())
+    return [path]
 
 
 def _to_classes(data: NDArray[np.generic], values: list[int]) -> NDArray[np.integer]:

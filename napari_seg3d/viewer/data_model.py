@@ -6,11 +6,10 @@ from pathlib import Path
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_seg3d.datasets import Case, Dataset, Report, check_dataset, open_dataset, read_case_image
-from napari_seg3d.errors import GeometryError, Seg3dError
+from napari_seg3d.datasets import Case, Dataset, Report, check_dataset, open_dataset, read_case_image, read_case_mask
+from napari_seg3d.errors import GeometryError, LabelError, Seg3dError
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.stage import Picture, Stage
-from napari_seg3d.volumes import read_volume
 
 
 class DataModel(QObject):
@@ -52,16 +51,15 @@ class DataModel(QObject):
 
         labels = (self.report.dataset if self.report else self.dataset).labels if self.dataset else {}
 
-        def read(_job: Job) -> tuple[Picture, Picture | None, GeometryError | None]:
+        def read(_job: Job) -> tuple[Picture, Picture | None, Seg3dError | None]:
             image = read_case_image(case)
             picture = Picture.of(image, case.id)
             if case.mask is None:
                 return picture, None, None
-            mask = read_volume(case.mask, "labels")
-            difference = image.grid.difference(mask.grid)
-            if difference:
-                what = f"The mask of {case.id} lies on another grid than its image: {difference}."
-                return picture, None, GeometryError(what, "Only the image is shown.")
+            try:
+                mask = read_case_mask(case, image)
+            except (GeometryError, LabelError) as error:
+                return picture, None, type(error)(error.what, f"Only the image is shown. {error.fix}")
             return picture, Picture.of(mask, f"{case.id} mask", labels), None
 
         self._case_job = start_job(
@@ -70,7 +68,7 @@ class DataModel(QObject):
             failed=lambda error: self.caseShown.emit(case, error, []),
         )
 
-    def _show(self, case: Case, image: Picture, mask: Picture | None, error: GeometryError | None) -> None:
+    def _show(self, case: Case, image: Picture, mask: Picture | None, error: Seg3dError | None) -> None:
         kept = self._stage.show_case(image, mask)
         self.caseShown.emit(case, error, kept)
 

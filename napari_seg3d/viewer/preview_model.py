@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_seg3d.datasets import place_mask, read_mask
 from napari_seg3d.training import Run
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.run_watch import RunWatch
@@ -53,10 +55,14 @@ class PreviewModel(QObject):
         case, epoch = newest["case"], newest["epoch"]
 
         def read(_job: Job) -> tuple[Picture, Picture | None, Picture]:
-            image = Picture.of(read_volume(newest["image"], "image"), case)
-            mask = Picture.of(read_volume(newest["mask"], "labels"), f"{case} mask", labels) if newest["mask"] else None
+            image = read_volume(newest["image"], "image")
+            mask = place_mask(read_mask(Path(newest["mask"])), image) if newest["mask"] else None
             prediction = read_volume(run.folder / newest["prediction"], "labels")
-            return image, mask, Picture.of(prediction, f"{case} epoch {epoch:g}", labels)
+            return (
+                Picture.of(image, case),
+                Picture.of(mask, f"{case} mask", labels) if mask is not None else None,
+                Picture.of(prediction, f"{case} epoch {epoch:g}", labels),
+            )
 
         start_job(read, returned=lambda pictures: self._show(run, newest["iteration"], *pictures), failed=self.failed.emit)
 

@@ -1,7 +1,7 @@
 """Files on disk <-> `Volume`: the only room that knows file formats, affines and voxel orders."""
 
 from napari_seg3d.volumes.deidentification import FACES, deidentify
-from napari_seg3d.volumes.dicom import Series, find_series
+from napari_seg3d.volumes.dicom import DICOM_SUFFIXES, Glance, Series, find_series, glance_at, patient_key
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.io import (
     GRID_SUFFIXES,
@@ -22,10 +22,12 @@ from napari_seg3d.volumes.soundness import fault_of
 from napari_seg3d.volumes.volume import Fourth, Kind, Label, Source, Volume
 
 __all__ = [
+    "DICOM_SUFFIXES",
     "FACES",
     "GRID_SUFFIXES",
     "SUFFIXES",
     "Fourth",
+    "Glance",
     "Grid",
     "Kind",
     "Label",
@@ -38,10 +40,12 @@ __all__ = [
     "deidentify",
     "fault_of",
     "find_series",
+    "glance_at",
     "is_volume_path",
     "lattice_offset",
     "looks_like_labels",
     "open_pyramid",
+    "patient_key",
     "place_on",
     "read_grid",
     "read_volume",

@@ -18,7 +18,7 @@ _FRAME_TIME, _FRAME_TIME_VECTOR = 0x00181063, 0x00181065
 #: Modalities whose multi-frame files are films.
 _FILMS = ("US", "XA", "RF", "ES", "XC", "GM", "SM", "OP", "IVUS")
 #: SOP classes of single slices, which are nothing without their position: CT, MR, PET.
-_SLICES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128")
+SLICES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128")
 
 
 def flat_stacks(frames: Sequence[Frame]) -> list[Stack]:
@@ -30,7 +30,7 @@ def flat_stacks(frames: Sequence[Frame]) -> list[Stack]:
     by_file: dict[object, list[Frame]] = {}
     for frame in frames:
         by_file.setdefault(frame.header, []).append(frame)
-    slices = [own[0] for own in by_file.values() if len(own) == 1 and own[0].header.sop_class in _SLICES]
+    slices = [own[0] for own in by_file.values() if len(own) == 1 and own[0].header.sop_class in SLICES]
     found = []
     if len(slices) > 1:
         problem = GeometryError(
