@@ -34,6 +34,7 @@ _COLOURS = (
 )  # fmt: skip
 _SOFT_TISSUE = (-160.0, 240.0)  # HU; a CT opens in the window that shows most organs
 _SAMPLED_VOXELS = 200_000
+_GLANCED_EDGE = 128
 # Radiologists' screens interpolate; masks stay voxel by voxel, as they are painted.
 _SMOOTH = {"interpolation2d": "linear"}
 
@@ -142,22 +143,25 @@ def layer_data(
 
 def pyramid_layer_data(pyramid: Pyramid, name: str) -> list[LayerTuple]:
     """Return what napari needs to show an image that stays on the disk, in the frame of its own."""
-    finest = pyramid.levels[0]
-    grid = Grid(finest.data.shape[1:], finest.affine)
-    place = Placement(grid, Frame.of(grid))
-    coarsest = np.asarray(pyramid.levels[-1].data)
-    native = Native(grid, pyramid.source, place.frame, is_oriented=pyramid.is_oriented, notes=pyramid.notes)
+    grids = [Grid(level.data.shape[1:], level.affine) for level in pyramid.levels]
+    frame = Frame.of(grids[0])
+    place = Placement(grids[0], frame)
+    coarsest = pyramid.levels[-1].data
+    native = Native(grids[0], pyramid.source, frame, is_oriented=pyramid.is_oriented, notes=pyramid.notes)
     layers: list[LayerTuple] = []
     is_series = pyramid.fourth == "time" and len(coarsest) > 1
     channels: list[Any] = [slice(None)] if is_series else list(range(len(coarsest)))
     for number, channel in enumerate(channels):
-        levels = [_to_napari(place, level.data[channel], pyramid.is_labels) for level in pyramid.levels]
+        levels = [
+            _to_napari(Placement(grid, frame), level.data[channel], pyramid.is_labels)
+            for grid, level in zip(grids, pyramid.levels, strict=True)
+        ]
         shown = levels if len(levels) > 1 else levels[0]
         channel_name = name if len(channels) == 1 else f"{name} [{(pyramid.channels or range(1, len(channels) + 1))[number]}]"
         settings = {"name": channel_name, "metadata": {KEY: native}, "multiscale": len(levels) > 1}
         settings |= _placement(place, levels[0].ndim)
         if pyramid.is_labels:
-            layers.append((shown, settings | labels_settings(), "labels"))
+            layers.append((shown, settings | labels_settings(pyramid.labels), "labels"))
             continue
         settings |= {"contrast_limits": contrast_limits(coarsest[channel]), "colormap": "gray", "visible": number == 0}
         layers.append((shown, settings, "image"))
@@ -288,6 +292,16 @@ def at_time(volume: Volume, index: int) -> Volume:
     return replace(volume, data=volume.data[index : index + 1], fourth="channel", channels=())
 
 
+def glance_at(array: Any) -> NDArray[np.generic]:
+    """Return some of the voxels of an array ``(..., z, y, x)``: enough to know its intensities, and quick also from the disk."""
+    if not isinstance(array, np.ndarray):  # lazy: every voxel that is skipped would be read all the same
+        middle = [slice(max(0, (n - _GLANCED_EDGE) // 2), (n + _GLANCED_EDGE) // 2 + 1) for n in array.shape[-3:]]
+        array = np.asarray(array[(*(0,) * (array.ndim - 3), *middle)])
+    step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
+    sample: NDArray[np.generic] = array[..., ::step, ::step, ::step]
+    return sample
+
+
 def contrast_limits(array: NDArray[np.generic], shares: tuple[float, float] = (0.5, 99.5)) -> tuple[float, float]:
     """Return grey values for black and white: percentiles of the tissue, so that neither one hot voxel nor the air decides.
 
@@ -298,8 +312,7 @@ def contrast_limits(array: NDArray[np.generic], shares: tuple[float, float] = (0
     shares : tuple of float
         Which percentiles.
     """
-    step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
-    values = np.asarray(array[..., ::step, ::step, ::step]).astype(np.float64).ravel()
+    values = glance_at(array).astype(np.float64).ravel()
     values = values[np.isfinite(values)]
     if values.size == 0:
         return 0.0, 1.0
@@ -318,8 +331,7 @@ def is_hu(array: NDArray[np.generic], modality: str) -> bool:
     Of a CT they are, unless nothing lies below water: then the scanner's raw numbers were exported. Where the file does not say
     what it is, air around -1000 tells: nothing else is measured in such numbers.
     """
-    step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
-    values = np.asarray(array[..., ::step, ::step, ::step])
+    values = glance_at(array)
     if modality:
         return modality == "CT" and bool(values.min() < 0)
     low, high = values.min(), values.max()

@@ -60,9 +60,10 @@ def find(
     slices = [path for path, kind in kinds.items() if kind is not None and kind.name == "DICOM"]
     for path, kind in kinds.items():
         if kind is not None and kind.name == "OME-Zarr":
-            pyramid = open_pyramid(path)
-            found.layers.extend(pyramid_layer_data(pyramid, volume_name(path)))
-            found.notes.extend(pyramid.notes)
+            image = open_pyramid(path)
+            for one, name in [(image, volume_name(path)), *((open_pyramid(mask), mask.name) for mask in image.label_paths)]:
+                found.layers.extend(pyramid_layer_data(one, name))
+            found.notes.extend(f"{volume_name(path)}: {note}" for note in image.notes)
         elif path not in slices:
             frame = _add(found, read_volume(path), volume_name(path), frame)
         elif path == slices[0]:

@@ -60,8 +60,8 @@ def read(path: Paths) -> Layers:
         return NOTHING
     if found.series:
         _offer(viewer, found)
-    for note in found.notes:
-        show_info(note)
+    if found.notes:
+        show_info("\n".join(found.notes))
     if not found.layers:
         return NOTHING
     _prepare(viewer)

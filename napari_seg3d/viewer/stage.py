@@ -136,13 +136,17 @@ class Stage:
             go_to_centre(self._viewer, image)
             self._go_to(picture)
 
-    def mark_saved(self, layer: Labels) -> None:
-        """Remember a mask as it is now: only later changes count as edits."""
-        self._untouched[layer] = _checksum(layer)
+    def mark_saved(self, layer: Labels, checksum: int | None = None) -> None:
+        """Remember a mask as it is now, or as it was when it had that checksum: only later changes count as edits."""
+        self._untouched[layer] = self.checksum(layer) if checksum is None else checksum
 
     def is_edited(self, layer: Labels) -> bool:
         """Return whether a mask that was put here was changed since, and not saved."""
-        return layer in self._untouched and self._untouched[layer] != _checksum(layer)
+        return layer in self._untouched and self._untouched[layer] != self.checksum(layer)
+
+    def checksum(self, layer: Labels) -> int:
+        """Return a number that is another when a voxel of the mask is."""
+        return zlib.crc32(np.ascontiguousarray(layer.data).data)
 
     def remove(self, layer: Layer) -> None:
         """Take a layer away, if it is still there."""
@@ -173,7 +177,3 @@ class Stage:
                 self.remove(layer)
         self._case = []
         return kept
-
-
-def _checksum(layer: Labels) -> int:
-    return zlib.crc32(np.ascontiguousarray(layer.data).data)

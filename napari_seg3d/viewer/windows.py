@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_seg3d.viewer.layers import contrast_limits, native_of
+from napari_seg3d.viewer.layers import contrast_limits, glance_at, native_of
 
 #: Level and width in HU, as they are usual in radiology.
 CT_WINDOWS = {
@@ -47,7 +45,7 @@ def presets(image: Image) -> tuple[str, ...]:
 
 def preset_limits(image: Image) -> dict[str, tuple[float, float]]:
     """Return level and width of each of the `presets` of an image."""
-    values = _coarse(image)
+    values = glance_at(image.data[-1] if image.multiscale else image.data)
     found = {}
     for name in presets(image):
         if name in CT_WINDOWS:
@@ -74,9 +72,3 @@ def set_window(image: Image, level: float, width: float) -> None:
         # napari clips the limits to this range, which is that of the values; a window may be wider.
         image.contrast_limits_range = (min(low, whole[0]), max(high, whole[1]))
     image.contrast_limits = (low, high)
-
-
-def _coarse(image: Image) -> Any:
-    data = np.asarray(image.data[-1]) if image.multiscale else image.data
-    step = max(1, round((data.size / 200_000) ** (1 / 3)))
-    return np.asarray(data[..., ::step, ::step, ::step])

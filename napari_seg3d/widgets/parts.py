@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
@@ -216,7 +218,14 @@ def choose_file(parent: QWidget, title: str, filters: str) -> Path | None:
     return Path(chosen) if chosen else None
 
 
-def choose_new_file(parent: QWidget, title: str, suggestion: str, filters: str) -> Path | None:
-    """Ask for a file to write; the dialog itself asks before one is replaced."""
-    chosen, _ = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
-    return Path(chosen) if chosen else None
+def choose_new_file(parent: QWidget, title: str, suggestion: str, kinds: Sequence[str]) -> tuple[Path, str] | None:
+    """Ask for a file to write, and of which of `kinds` it shall be; the dialog itself asks before one is replaced.
+
+    A name without an ending gets the first one of its kind.
+    """
+    chosen, kind = QFileDialog.getSaveFileName(parent, title, suggestion, ";;".join(kinds))
+    if not chosen:
+        return None
+    endings = re.findall(r"\*(\.[\w.]+)", kind)
+    path = Path(chosen)
+    return (path if path.suffix or not endings else path.with_name(path.name + endings[0])), kind

@@ -12,9 +12,10 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QPushButton, QTo
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import Prediction
 from napari_seg3d.training import Run, find_runs
+from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import layer_to_volume, native_of
 from napari_seg3d.viewer.session import session_of
-from napari_seg3d.volumes import SUFFIXES, volume_name, write_volume
+from napari_seg3d.volumes import GRID_SUFFIXES, volume_name, write_label_files, write_volume
 from napari_seg3d.widgets.parts import Dock, Folded, Notice, ProgressRow, choose_file, choose_new_file, duration
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ _MODES = {
     "Patches": "patches",
     "Whole volume": "whole",
 }
+_SAVE_AS = (
+    "Masks (*.nii.gz *.nii *.nrrd *.mha *.mhd)",
+    "DICOM segmentation (*.dcm)",
+    "MATLAB (*.mat)",
+    "NumPy (*.npy)",
+    "Picture, of radiographs (*.png)",
+)
+_PER_LABEL = "One file for each label (*.nii.gz *.nrrd *.mha)"
 _MOST_MODELS = 30
 _MOST_VOLUMES = 12
 
@@ -146,21 +155,35 @@ class PredictDock(Dock):
             return
         native = native_of(layer)
         source = native.source.path if native and native.source else None
-        ending = next((ending for ending in SUFFIXES if source and source.name.lower().endswith(ending)), ".nii.gz")
+        ending = next((ending for ending in GRID_SUFFIXES if source and source.name.lower().endswith(ending)), ".nii.gz")
         name = f"{volume_name(source) if source else layer.name}_seg{ending}"
-        path = choose_new_file(self, "Save the mask", name, "Masks (*.nii.gz *.nii *.nrrd *.mha *.mhd)")
-        if path is not None:
-            self.save_to(layer, path)
+        chosen = choose_new_file(self, "Save the mask", name, [*_SAVE_AS, _PER_LABEL])
+        if chosen is not None:
+            path, kind = chosen
+            self.save_to(layer, path, is_per_label=kind == _PER_LABEL)
 
-    def save_to(self, layer: Labels, path: Path) -> None:
-        """Write a mask onto its scan's grid; the dialog has asked before a file is replaced."""
+    def save_to(self, layer: Labels, path: Path, is_per_label: bool = False) -> None:
+        """Write a mask onto its scan's grid, or each of its labels; the dialog has asked before a file is replaced."""
         try:
-            written = write_volume(layer_to_volume(layer, self._viewer.layers), path, overwrite=True)
+            mask = layer_to_volume(layer, self._viewer.layers)
         except Seg3dError as error:
             self.notice.say_error(error)
             return
-        self._stage.mark_saved(layer)
-        self.notice.say(f"Saved {layer.name} as {written}.")
+        mask = mask.with_data(mask.data.copy())  # whoever goes on painting does not paint into the file
+        untouched = self._stage.checksum(layer)
+
+        def write(_job: Job) -> str:
+            if is_per_label:
+                files = write_label_files(mask, path)  # the dialog has asked about another name
+                return f"{', '.join(file.name for file in files)} in {path.parent}"
+            return str(write_volume(mask, path, overwrite=True))
+
+        def say(written: str) -> None:
+            self._stage.mark_saved(layer, untouched)
+            self.notice.say(f"Saved {layer.name} as {written}.")
+
+        self.notice.say(f"Saving {layer.name}…")
+        start_job(write, returned=say, failed=self.notice.say_error)
 
     def _mask_to_save(self) -> Labels | None:
         active = self._viewer.layers.selection.active

@@ -15,7 +15,7 @@ from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import Run
 from napari_seg3d.viewer.session import session_of
 
-_DOCKS = ("Data", "Train", "Predict")
+_DOCKS = ("Data", "Train", "Predict", "Look")
 _PATIENCE_SECONDS = 60.0
 
 
@@ -33,7 +33,7 @@ def open_tour(run: Run, case: Case, screenshots: Path | None) -> None:
     """
     viewer = napari.Viewer(title="napari-seg3d")
     viewer.window.resize(1366, 768)
-    data, train, predict = (viewer.window.add_plugin_dock_widget("napari-seg3d", name)[1] for name in _DOCKS)
+    data, train, predict, look = (viewer.window.add_plugin_dock_widget("napari-seg3d", name)[1] for name in _DOCKS)
     session = session_of(viewer)
     data.open(dataset_folder())
     _until(lambda: session.data.report is not None)
@@ -52,6 +52,12 @@ def open_tour(run: Run, case: Case, screenshots: Path | None) -> None:
     predict.run_button.click()
     _until(lambda: session.prediction.job is None)
     _picture(viewer, screenshots, "3-predict")
+    look.come_forward()
+    look.four.click()
+    _until(lambda: session.labels.job is None)
+    _picture(viewer, screenshots, "4-look")
+    look.four.click()
+    predict.come_forward()
     if screenshots is None:
         napari.run()
     else:

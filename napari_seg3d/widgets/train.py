@@ -175,10 +175,10 @@ class TrainDock(Dock):
             self._data.open(config.data.images, config.data.masks)
 
     def _save_settings(self) -> None:
-        path = choose_new_file(self, "Save settings", "settings.yaml", "Settings (*.yaml)")
-        if path is not None:
+        chosen = choose_new_file(self, "Save settings", "settings.yaml", ["Settings (*.yaml)"])
+        if chosen is not None:
             try:
-                self.form.value().save(path)
+                self.form.value().save(chosen[0])
             except Seg3dError as error:
                 self.notice.say_error(error)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 
@@ -140,3 +141,23 @@ def test_real_scans_of_every_order_look_the_same(viewer, shared_data):
         assert np.array_equal(layer.data, seen[0].data)
         assert np.allclose(layer.scale, seen[0].scale)
         assert np.allclose(layer.translate, seen[0].translate)
+
+
+def test_an_ome_zarr_is_looked_at_without_being_read(viewer, tmp_path):
+    whole = np.arange(24 * 40 * 44, dtype=np.uint16).reshape(24, 40, 44)
+    group = zarr.open_group(str(tmp_path / "scan.zarr"), mode="w", zarr_format=2)
+    axes = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
+    levels = []
+    for level, step in enumerate((1, 2)):
+        group.create_array(str(level), data=whole[:, ::step, ::step], chunks=(8, 16, 16))
+        scale = {"type": "scale", "scale": [3.0, 0.5 * step, 0.5 * step]}
+        levels.append({"path": str(level), "coordinateTransformations": [scale]})
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": levels}]
+    (layer,) = viewer.open(str(tmp_path / "scan.zarr"), plugin=PLUGIN)
+    assert layer.multiscale
+    assert [type(level).__module__.split(".")[0] for level in layer.data] == ["dask", "dask"]
+    assert np.allclose(layer.scale, (3, 0.5, 0.5))
+    # As it is stored: the first row on top, the first column on the left, where the display has y up and x to the left.
+    assert np.array_equal(np.asarray(layer.data[0])[:, ::-1, ::-1], whole)
+    saved = layer.save(str(tmp_path / "copy.nii.gz"), plugin=PLUGIN)
+    assert np.array_equal(read_volume(saved[0]).data[0].T, whole)

@@ -105,6 +105,7 @@ def test_the_whole_way(viewer, docks, ball_dataset, quick_config, tmp_path):
     prediction.paint((2, 3, 4), 7)
     path = tmp_path / "corrected.nii.gz"
     predict.save_to(prediction, path)
+    pump_until(lambda: "Saved" in predict.notice.text(), what="the saved mask")
     assert "Saved" in predict.notice.text()
     saved, source = read_volume(path, "labels"), read_volume(ball_dataset / "images" / "ball_1.nii.gz")
     assert saved.grid.matches(source.grid)
@@ -264,6 +265,7 @@ def test_a_mask_that_cannot_be_saved_is_said_and_stays(viewer, docks, ball_datas
     (mask,) = viewer.open(str(ball_dataset / "labels" / "ball_0.nii.gz"), plugin=PLUGIN)
     (tmp_path / "file").write_text("")
     predict.save_to(mask, tmp_path / "file" / "mask.nii.gz")
+    pump_until(lambda: "Saving" not in predict.notice.text(), what="the refusal")
     assert "was not written" in predict.notice.text()
     assert mask in viewer.layers
 
