@@ -331,7 +331,7 @@ def is_hu(array: NDArray[np.generic], modality: str) -> bool:
     Of a CT they are, unless nothing lies below water: then the scanner's raw numbers were exported. Where the file does not say
     what it is, air around -1000 tells: nothing else is measured in such numbers.
     """
-    values = glance_at(array)
+    values = glance_at(array).astype(np.float64)
     if modality:
         return modality == "CT" and bool(values.min() < 0)
     low, high = values.min(), values.max()

@@ -28,7 +28,10 @@ PLUGIN = "napari-seg3d"
 
 @pytest.fixture
 def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
+    viewer = make_napari_viewer(show=True)
+    yield viewer
+    # A training that goes on sends previews, which must not arrive while the test takes the window apart.
+    session_of(viewer).preview.set_on(False)
 
 
 @pytest.fixture
