@@ -16,7 +16,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.colormaps.colormap import LabelColormapBase
 from numpy.typing import NDArray
 
-from napari_seg3d.viewer.layers import label_colour
+from napari_seg3d.viewer.label_colours import label_colour
 
 #: Where a layer's metadata keeps colours, and which labels are hidden or locked.
 KEY = "napari_seg3d_labels"

@@ -1,4 +1,4 @@
-"""`Volume` <-> napari layers: the only place where the axis order changes.
+"""`Volume` -> napari layers; the axis order changes here, and back in `saving`, and nowhere else.
 
 A volume is shown as ``(z, y, x)`` in the frame of its viewer (see `frames`), with ``scale`` the spacing and ``translate`` the place of
 the first voxel in mm; a time series has the time in front. Where its voxels truly lie travels in ``layer.metadata[KEY]`` and comes back
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
+from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
-from napari_seg3d.errors import GeometryError, Seg3dError
+from napari_seg3d.errors import GeometryError
 from napari_seg3d.viewer.frames import Frame, Placement
-from napari_seg3d.volumes import Grid, Label, Pyramid, Source, Volume, resample
+from napari_seg3d.viewer.intensities import contrast_limits, is_hu
+from napari_seg3d.viewer.label_colours import labels_settings
+from napari_seg3d.volumes import Grid, Pyramid, Source, Volume
 
 #: Where a layer's metadata keeps its :class:`Native`.
 KEY = "napari_seg3d"
@@ -27,14 +27,7 @@ AXES = ("z", "y", "x")
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
-# Strong and unlike each other on a grey scan, for the colour-blind too; a value has the same colour in every mask.
-_COLOURS = (
-    "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#42d4f4", "#911eb4", "#bfef45", "#f032e6", "#469990",
-    "#fabed4", "#9a6324", "#aaffc3", "#800000", "#dcbeff", "#808000", "#ffd8b1", "#6a79f7", "#a9a9a9", "#fffac8",
-)  # fmt: skip
 _SOFT_TISSUE = (-160.0, 240.0)  # HU; a CT opens in the window that shows most organs
-_SAMPLED_VOXELS = 200_000
-_GLANCED_EDGE = 128
 # Radiologists' screens interpolate; masks stay voxel by voxel, as they are painted.
 _SMOOTH = {"interpolation2d": "linear"}
 
@@ -168,88 +161,12 @@ def pyramid_layer_data(pyramid: Pyramid, name: str) -> list[LayerTuple]:
     return layers
 
 
-def labels_settings(labels: Mapping[int, str | Label] | None = None) -> dict[str, Any]:
-    """Return colours and names for a Labels layer; without a colour of its own, a label has the one that its value has everywhere."""
-    given: Mapping[int, str | Label] = labels or {}
-    known: dict[int, Label] = {int(value): Label(found) if isinstance(found, str) else found for value, found in given.items()}
-    settings: dict[str, Any] = {"opacity": 0.5}
-    if any(label.colour for label in known.values()):
-        colours: dict[int | None, str] = {value: label.colour or label_colour(value) for value, label in known.items()}
-        settings["colormap"] = DirectLabelColormap(color_dict={**colours, 0: "transparent", None: label_colour(1)})
-    else:
-        cycle = np.array([[0, 0, 0, 0], *(_rgba(colour) for colour in _COLOURS)])
-        settings["colormap"] = CyclicLabelColormap(colors=cycle, background_value=0)
-    if known:
-        names = [(0, "background"), *((value, label.name or f"label {value}") for value, label in known.items())]
-        settings["features"] = {"index": [value for value, _ in names], "name": [name for _, name in names]}
-    return settings
-
-
-def label_colour(value: int) -> str:
-    """Return the colour that a label value has in every mask, as ``#rrggbb``."""
-    return _COLOURS[(value - 1) % len(_COLOURS)]
-
-
-def layer_to_volume(layer: Layer, others: Iterable[Layer] = ()) -> Volume:
-    """Return a layer as a volume in the voxel order of its file.
-
-    Parameters
-    ----------
-    layer : Image or Labels
-        One that was not made here, such as a mask drawn with napari's *New labels*, takes the grid of the scan among `others` on
-        which it lies; on none, its scale and translate are taken as mm from left to right, back to front and feet to head.
-    others : iterable of Layer
-        The layers of the viewer.
-
-    Raises
-    ------
-    Seg3dError
-        The layer is neither image nor labels, or not of three or four axes.
-    GeometryError
-        Its shape is not that of its grid any more, or marked voxels lie outside the scan.
-    """
-    if not isinstance(layer, Image | Labels):
-        raise Seg3dError(f"The layer {layer.name} is no image and no mask.", "Choose an image or labels layer.")
-    if layer.ndim not in (3, 4) or getattr(layer, "rgb", False):
-        raise Seg3dError(f"The layer {layer.name} is no plain 3D volume.", "Choose a layer with three axes, in grey values.")
-    is_labels = isinstance(layer, Labels)
-    array = np.asarray(layer.data[0] if layer.multiscale else layer.data)
-    shown = np.moveaxis(array, (-1, -2, -3), (-3, -2, -1))  # (t), x, y, z
-    native = native_of(layer)
-    if native is None:
-        below = _scan_below(layer, others)
-        native = Native(_grid_from_placement(layer)) if below is None else below
-        if shown.shape[-3:] != native.placement.shown.shape or (below is not None and below.original is not None):
-            shown = _onto(native, layer, shown)
-            return _volume(native, shown.reshape((-1, *shown.shape[-3:])), layer)
-    if shown.shape[-3:] != native.placement.shown.shape:
-        raise GeometryError(
-            f"The layer {layer.name} has {_sizes(layer.data.shape)} voxels, but its file has {_sizes(native.placement.shown.shape[::-1])}.",
-            "It was cropped or resampled: save it through another layer that has its own grid.",
-        )
-    original = native.original
-    if original is None:
-        data = native.placement.from_display(shown)
-    elif is_labels:
-        data = _edited(native, original, array)
-    else:
-        data = original.data
-    return _volume(native, data.reshape((-1, *data.shape[-3:])), layer)
-
-
-def native_labels(layer: Labels) -> dict[int, Label]:
-    """Return names and colours of a Labels layer, by value; of a hidden label too."""
-    from napari_seg3d.viewer.label_look import styles_of  # which is built on this module
-
-    return {value: Label(style.name, style.colour) for value, style in styles_of(layer).items() if value and style.name}
-
-
 def place_over(image: Layer, mask: LayerTuple) -> Labels:
     """Return a Labels layer for a mask that lies on the grid of `image`, at exactly its place."""
     data, settings, _ = mask
     if data.shape[-3:] != image.data.shape[-3:]:
         raise GeometryError(
-            f"The mask has {_sizes(data.shape)} voxels, but the layer {image.name} has {_sizes(image.data.shape)}.",
+            f"The mask has {sizes(data.shape)} voxels, but the layer {image.name} has {sizes(image.data.shape)}.",
             "Choose the layer that the mask was made for.",
         )
     there = {"scale": image.scale[-data.ndim :], "translate": image.translate[-data.ndim :]}
@@ -292,52 +209,6 @@ def at_time(volume: Volume, index: int) -> Volume:
     return replace(volume, data=volume.data[index : index + 1], fourth="channel", channels=())
 
 
-def glance_at(array: Any) -> NDArray[np.generic]:
-    """Return some of the voxels of an array ``(..., z, y, x)``: enough to know its intensities, and quick also from the disk."""
-    if not isinstance(array, np.ndarray):  # lazy: every voxel that is skipped would be read all the same
-        middle = [slice(max(0, (n - _GLANCED_EDGE) // 2), (n + _GLANCED_EDGE) // 2 + 1) for n in array.shape[-3:]]
-        array = np.asarray(array[(*(0,) * (array.ndim - 3), *middle)])
-    step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
-    sample: NDArray[np.generic] = array[..., ::step, ::step, ::step]
-    return sample
-
-
-def contrast_limits(array: NDArray[np.generic], shares: tuple[float, float] = (0.5, 99.5)) -> tuple[float, float]:
-    """Return grey values for black and white: percentiles of the tissue, so that neither one hot voxel nor the air decides.
-
-    Parameters
-    ----------
-    array : array of shape (..., z, y, x)
-        An image.
-    shares : tuple of float
-        Which percentiles.
-    """
-    values = glance_at(array).astype(np.float64).ravel()
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(values, shares)
-    tissue = values[values > low]
-    if tissue.size:  # mostly air: 99.5 % of all voxels would still be dark
-        high = np.percentile(tissue, shares[1])
-    if not high > low:
-        low, high = float(values.min()), float(values.max())
-    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
-
-
-def is_hu(array: NDArray[np.generic], modality: str) -> bool:
-    """Return whether intensities are HU.
-
-    Of a CT they are, unless nothing lies below water: then the scanner's raw numbers were exported. Where the file does not say
-    what it is, air around -1000 tells: nothing else is measured in such numbers.
-    """
-    values = glance_at(array).astype(np.float64)
-    if modality:
-        return modality == "CT" and bool(values.min() < 0)
-    low, high = values.min(), values.max()
-    return bool(-10000 < low <= -500 and high >= 100 and ((values > -1100) & (values < -150)).mean() > 0.01)
-
-
 def _channel_name(volume: Volume, at: int) -> str:
     if volume.channels:
         return volume.channels[at]
@@ -362,87 +233,6 @@ def _placement(place: Placement, axes: int) -> dict[str, Any]:
     }
 
 
-def _volume(native: Native, data: NDArray[np.generic], layer: Layer) -> Volume:
-    is_labels = isinstance(layer, Labels)
-    return Volume(
-        data,
-        native.grid.affine,
-        "labels" if is_labels else "image",
-        native.source,
-        labels=native_labels(layer) if is_labels else {},
-        fourth="time" if len(data) > 1 else "channel",
-        modality=native.modality,
-        is_oriented=native.is_oriented,
-    )
-
-
-def _edited(native: Native, original: Original, array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the mask of the file with what was painted since; what nobody touched is not resampled."""
-    back = partial(np.transpose, axes=(2, 1, 0))
-    changed = native.placement.from_display(back((array != original.shown).astype(np.uint8))) != 0
-    painted = native.placement.from_display(back(array))
-    return np.where(changed, painted, original.data)
-
-
-def _scan_below(layer: Layer, others: Iterable[Layer]) -> Native | None:
-    """Return the grid of the scan on which a foreign layer lies: the one at its very place, else the one that it overlaps most."""
-    best, most = None, 0.0
-    for other in others:
-        native = native_of(other)
-        if native is None or other is layer:
-            continue
-        if _same_place(layer, other):
-            return native
-        overlap = _overlap(layer, other)
-        if overlap > most:
-            best, most = native, overlap
-    return best
-
-
-def _same_place(layer: Layer, other: Layer) -> bool:
-    if tuple(other.data.shape[-3:]) != tuple(layer.data.shape[-3:]):
-        return False
-    tolerance = 1e-3 * float(min(other.scale[-3:]))
-    return all(
-        np.allclose(mine[-3:], its[-3:], atol=tolerance)
-        for mine, its in ((layer.scale, other.scale), (layer.translate, other.translate))
-    )
-
-
-def _overlap(layer: Layer, other: Layer) -> float:
-    mine, its = layer.extent.world[:, -3:], other.extent.world[:, -3:]
-    shared = np.minimum(mine[1], its[1]) - np.maximum(mine[0], its[0])
-    return float(np.prod(np.maximum(shared, 1e-3))) if (shared >= 0).all() else 0.0
-
-
-def _onto(native: Native, layer: Layer, shown: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the voxels ``(x, y, z)`` of a foreign layer at the nearest voxels of a scan, refusing to lose any that are marked."""
-    if shown.ndim != 3:
-        raise GeometryError(f"The layer {layer.name} has a time axis that its scan has not.", "Draw the mask in three axes.")
-    local = _grid_from_placement(layer)
-    place = Placement(Grid(local.shape, native.placement.frame.to_patient @ local.affine), native.placement.frame)
-    volume = Volume(shown[np.newaxis], place.grid.affine, "labels")
-    if isinstance(layer, Labels):
-        marked = np.argwhere(shown != 0)
-        voxels = (np.linalg.inv(native.grid.affine) @ np.c_[place.grid.to_world(marked), np.ones(len(marked))].T).T[:, :3]
-        outside = int(((voxels < -0.5 - 1e-3) | (voxels > np.array(native.grid.shape) - 0.5 + 1e-3)).any(axis=1).sum())
-        if outside:
-            raise GeometryError(
-                f"{outside} marked voxels of the layer {layer.name} lie outside the scan it is saved with.",
-                "Erase them, or draw on a labels layer that was made while only that scan was selected.",
-            )
-    return resample(volume, native.grid, "nearest" if isinstance(layer, Labels) else "linear")[0]
-
-
-def _grid_from_placement(layer: Layer) -> Grid:
-    affine = np.diag([*np.abs(layer.scale[:-4:-1]), 1.0])
-    affine[:3, 3] = layer.translate[:-4:-1]
-    return Grid(tuple(layer.data.shape[:-4:-1]), affine)
-
-
-def _rgba(colour: str) -> list[float]:
-    return [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)] + [1.0]
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
+def sizes(shape: tuple[int, ...]) -> str:
+    """Return a shape as ``64x79x67``."""
     return "x".join(str(n) for n in shape)

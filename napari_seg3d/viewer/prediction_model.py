@@ -12,7 +12,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import Mode, Prediction, Predictor
 from napari_seg3d.viewer.jobs import Job, start_job
-from napari_seg3d.viewer.layers import at_time, layer_to_volume, native_of
+from napari_seg3d.viewer.layers import at_time, native_of
+from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.viewer.stage import Picture, Stage
 
 if TYPE_CHECKING:

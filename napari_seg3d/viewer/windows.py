@@ -6,7 +6,8 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_seg3d.viewer.layers import contrast_limits, glance_at, native_of
+from napari_seg3d.viewer.intensities import contrast_limits, glance_at
+from napari_seg3d.viewer.layers import native_of
 
 #: Level and width in HU, as they are usual in radiology.
 CT_WINDOWS = {

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_seg3d.viewer.layers import layer_to_volume
+from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.volumes import write_volume
 
 

@@ -6,7 +6,7 @@ import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_seg3d.viewer.layers import label_colour
+from napari_seg3d.viewer.label_colours import label_colour
 
 _LOSS_COLOUR = "#9aa5b1"
 _MEAN_COLOUR = "#ffffff"

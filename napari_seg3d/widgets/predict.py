@@ -13,7 +13,8 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import Prediction
 from napari_seg3d.training import Run, find_runs
 from napari_seg3d.viewer.jobs import Job, start_job
-from napari_seg3d.viewer.layers import layer_to_volume, native_of
+from napari_seg3d.viewer.layers import native_of
+from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import GRID_SUFFIXES, volume_name, write_label_files, write_volume
 from napari_seg3d.widgets.parts import Dock, Folded, Notice, ProgressRow, choose_file, choose_new_file, duration

@@ -10,7 +10,8 @@ from napari.layers import Image, Labels, Layer
 
 from napari_seg3d.errors import GeometryError
 from napari_seg3d.viewer.frames import Frame, Placement
-from napari_seg3d.viewer.layers import layer_data, layer_to_volume, native_of
+from napari_seg3d.viewer.layers import layer_data, native_of
+from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.volumes import Grid, Source, Volume
 
 degrees = st.floats(-40, 40)

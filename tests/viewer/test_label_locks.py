@@ -12,9 +12,9 @@ from napari.utils._proxies import ReadOnlyWrapper
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from napari.utils.notifications import notification_manager
 
+from napari_seg3d.viewer.label_colours import labels_settings
 from napari_seg3d.viewer.label_locks import keep_locks
 from napari_seg3d.viewer.label_look import set_styles, style_of
-from napari_seg3d.viewer.layers import labels_settings
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 from napari.layers import Labels
 from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
+from napari_seg3d.viewer.label_colours import label_colour, labels_settings
 from napari_seg3d.viewer.label_look import foresee, set_styles, style_of, styles_of
-from napari_seg3d.viewer.layers import label_colour, labels_settings
 
 
 def _layer(values=(1, 2, 3), dtype=np.uint8, **settings) -> Labels:

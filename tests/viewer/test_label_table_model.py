@@ -7,8 +7,9 @@ import pytest
 from napari.layers import Labels
 
 from napari_seg3d.errors import Seg3dError
+from napari_seg3d.viewer.label_colours import label_colour
 from napari_seg3d.viewer.label_table_model import LabelTableModel
-from napari_seg3d.viewer.layers import label_colour, layer_data
+from napari_seg3d.viewer.layers import layer_data
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import Volume
 from tests.pumping import pump, pump_until

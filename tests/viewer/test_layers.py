@@ -5,7 +5,10 @@ import pytest
 from napari.layers import Image, Labels, Layer, Points
 
 from napari_seg3d.errors import GeometryError, Seg3dError
-from napari_seg3d.viewer.layers import KEY, contrast_limits, label_colour, layer_data, layer_to_volume, marked_centre, place_over
+from napari_seg3d.viewer.intensities import contrast_limits
+from napari_seg3d.viewer.label_colours import label_colour
+from napari_seg3d.viewer.layers import KEY, layer_data, marked_centre, place_over
+from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.volumes import Source, Volume
 
 SPACING = np.array([0.8, 1.5, 4.0])

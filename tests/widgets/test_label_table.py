@@ -6,7 +6,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QColorDialog, QLineEdit, QSlider
 
-from napari_seg3d.viewer.layers import label_colour, layer_data
+from napari_seg3d.viewer.label_colours import label_colour
+from napari_seg3d.viewer.layers import layer_data
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import Volume
 from napari_seg3d.widgets.label_table import LabelTable
