@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes.dicom import jpeg
 from napari_seg3d.volumes.dicom.frames import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, Frame, Header
 
 _RLE = "1.2.840.10008.1.2.5"
-_JPEG_12_BIT = "1.2.840.10008.1.2.4.51"
 _UNCOMPRESSED = (IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED)
 #: JPEG, JPEG-LS and JPEG 2000 in all their variants, which end with the same two bytes.
 _JPEG_FAMILY = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 92, 93, 201, 202, 203))
@@ -135,29 +135,30 @@ def _arrays(header: Header, frames: list[Frame]) -> Iterator[NDArray[np.generic]
     from pydicom.uid import UID
 
     indices = [frame.index for frame in frames]
-    if header.transfer_syntax == _JPEG_12_BIT and header.bits_stored > 8:
-        return _decoded_12_bit(header, indices)
+    if jpeg.is_ours(header.transfer_syntax, header.bits_stored):
+        return _jpegs(header, indices)
     # pydicom reads frames from the file itself, but not when all of the file is deflated, or says nothing about itself.
     if header.transfer_syntax == DEFLATED or not header.has_meta:
         dataset = dcmread(header.path, force=True)
         dataset.file_meta.TransferSyntaxUID = UID(header.transfer_syntax)
         return iter_pixels(dataset, indices=indices)
-    return iter_pixels(header.path, indices=indices)
+    return iter_pixels(header.path, indices=indices, decoding_plugin=jpeg.plugin_for(header.transfer_syntax))
 
 
-def _decoded_12_bit(header: Header, indices: list[int]) -> Iterator[NDArray[np.generic]]:
-    """Decode JPEG with 12 bits a sample, which pydicom does not hand on to GDCM although it can."""
-    import gdcm
+def _jpegs(header: Header, indices: list[int]) -> Iterator[NDArray[np.generic]]:
+    shape = (header.rows, header.columns, *((header.samples,) if header.samples > 1 else ()))
+    with open(header.path, "rb") as stream:
+        stream.seek(_value_at(stream, header)[0])
+        is_ybr = header.photometric.startswith("YBR")
+        for array in jpeg.decode(stream, indices, shape, header.n_frames, header.bits_stored, is_ybr):
+            yield _signed(header, array) if header.is_signed else array
 
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(header.path))
-    if not reader.Read():
-        raise ReadError(f"The pixels of {header.path} cannot be decoded.", "Copy or export it again.")
-    content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
-    whole = np.frombuffer(content, np.int16 if header.is_signed else np.uint16)
-    planes = whole.reshape(header.n_frames, header.rows, header.columns)
-    for index in indices:
-        yield planes[index]
+
+def _signed(header: Header, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return decoded numbers with their sign, which some writers repeat in all the bits above."""
+    spare = 8 * array.dtype.itemsize - header.bits_stored
+    signed = array.view(f"i{array.dtype.itemsize}")
+    return (signed << spare) >> spare if not int(array.max()) >> header.bits_stored else signed
 
 
 def _refuse_broken_items(header: Header) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import struct
 import warnings
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes.bounded import BoundedFile
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -83,7 +83,7 @@ def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Elements, int | None
     """
     from pydicom.filereader import read_partial
 
-    with _Bounded(path) as stream:
+    with BoundedFile(path) as stream:
         head = stream.read(_META_BYTES)
         if not looks_like_dicom(head[:HEAD_BYTES]):
             raise ReadError(f"{path} is no DICOM file.", "Choose another file.")
@@ -100,17 +100,6 @@ def read_header(path: Path, tags: tuple[int, ...]) -> tuple[Elements, int | None
             if tag in _PIXELS:
                 return Elements(dataset), place, tag in _FLOATS
     return Elements(dataset), None, False
-
-
-class _Bounded(io.BufferedReader):
-    """A file that is not asked for more than it holds: Python takes memory for all that a lying header promises."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._size = path.stat().st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(min(size, self._size) if size is not None and size > 0 else size)
 
 
 def _refuse_bomb(path: Path, stream: BinaryIO, head: bytes) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from napari_seg3d.errors import Cancelled, ReadError, Seg3dError
 from napari_seg3d.volumes.dicom import directory
 from napari_seg3d.volumes.dicom.describe import describe
+from napari_seg3d.volumes.dicom.flat import SLICES
 from napari_seg3d.volumes.dicom.frames import Frame, read_frames
 from napari_seg3d.volumes.dicom.headers import is_dicom, quiet
 from napari_seg3d.volumes.dicom.series import Series
@@ -19,6 +20,8 @@ from napari_seg3d.volumes.dicom.stack import Stack
 from napari_seg3d.volumes.dicom.stacks import stacks_of
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+#: The same of CT, MR and PET as `SLICES`, with many frames.
+_ENHANCED = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.130")
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 NO_PICTURES = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "ECG", "AU", "DOC", "PLAN")
 
@@ -112,7 +115,14 @@ def _frames_of(file: Path) -> tuple[Frame, ...]:
         raise ReadError(
             f"The header of {file} cannot be read ({type(error).__name__}).", "It is damaged: copy or export it again."
         ) from error
-    return () if found[0].header.sop_class == directory.SOP_CLASS else found
+    header = found[0].header
+    if header.sop_class == directory.SOP_CLASS:
+        return ()
+    if header.rows == 0 and (not header.series or header.sop_class in (*SLICES, *_ENHANCED)):
+        raise ReadError(
+            f"{file} is cut off: its header ends before it says how large its picture is.", "Copy or export it again."
+        )
+    return found
 
 
 def _series_of(folder: Path, frames: list[Frame], notes: tuple[str, ...]) -> list[Series]:

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes.bounded import BoundedFile
 from napari_seg3d.volumes.dicom.headers import quiet
+from napari_seg3d.volumes.dicom.jpeg import plugin_for
 from napari_seg3d.volumes.dicom.segment_grid import SegmentGrid, segment_grid
 from napari_seg3d.volumes.labels import smallest_integer
 from napari_seg3d.volumes.volume import Label, Source, Volume
@@ -64,8 +66,8 @@ def read_segmentation(path: Path) -> Volume:
     """
     import pydicom
 
-    with quiet():
-        return _read(path, pydicom.dcmread(path))
+    with quiet(), BoundedFile(path) as stream:
+        return _read(path, pydicom.dcmread(stream))
 
 
 def _read(path: Path, dataset: Dataset) -> Volume:
@@ -220,7 +222,7 @@ def _decoded(path: Path, dataset: Dataset, frames: list[_Frame]) -> Iterator[tup
     elif dataset.BitsAllocated == 1 and not _is_encapsulated(dataset):
         decoded = _single_bits(dataset)
     else:
-        decoded = iter_pixels(dataset, raw=True)
+        decoded = iter_pixels(dataset, raw=True, decoding_plugin=plugin_for(dataset.file_meta.TransferSyntaxUID))
     try:
         yield from zip(frames, decoded, strict=True)
     except (ValueError, RuntimeError, NotImplementedError, zlib.error) as error:

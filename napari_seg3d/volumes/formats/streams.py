@@ -19,6 +19,7 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError
+from napari_seg3d.volumes.bounded import BoundedFile
 from napari_seg3d.volumes.formats.format import HEAD_BYTES
 
 _GZIP = b"\x1f\x8b"
@@ -52,7 +53,7 @@ def open_whole(path: Path) -> Iterator[IO[bytes]]:
     OSError, EOFError
         The compressed bytes are damaged or end too soon.
     """
-    with open(path, "rb") as handle:
+    with BoundedFile(path) as handle:
         is_gzip = handle.read(2) == _GZIP
         handle.seek(0)
         if not is_gzip:

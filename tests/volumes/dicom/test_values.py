@@ -5,13 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.processing import convert_color_space
 from pydicom.sequence import Sequence
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    RLELossless,
+    UltrasoundMultiFrameImageStorage,
+)
 
+from napari_seg3d.errors import ReadError
 from napari_seg3d.volumes import Volume, read_volume
 from tests.volumes.dicom.series_writer import dataset, write_series
 
@@ -145,6 +157,63 @@ def test_every_way_to_write_numbers_gives_the_same(syntax: str, dtype: type, tmp
     else:
         write_series(tmp_path, stored, transfer_syntax=syntax)
     np.testing.assert_array_equal(as_stored(read_volume(tmp_path)), stored)
+
+
+def as_jpegs(made: Dataset, planes: list[np.ndarray], syntax: str, **options: Any) -> Dataset:
+    """Replace the pixels by pictures that libjpeg compressed."""
+    made.PixelData = encapsulate([imagecodecs.jpeg8_encode(plane, **options) for plane in planes])
+    made["PixelData"].is_undefined_length = True
+    made.file_meta.TransferSyntaxUID = syntax
+    return made
+
+
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
+@pytest.mark.parametrize("writes_sign", [False, True])
+@pytest.mark.parametrize(("bits", "signed"), [(16, True), (16, False), (12, True), (12, False), (8, True), (8, False)])
+def test_lossless_jpeg_of_any_depth(bits: int, signed: bool, writes_sign: bool, syntax: str, tmp_path: Path) -> None:
+    low, high = (-(1 << bits - 1), 1 << bits - 1) if signed else (0, 1 << bits)
+    kind = "i" if signed else "u"
+    stored = np.random.default_rng(0).integers(low, high, (3, 8, 6)).astype(f"{kind}{1 if bits == 8 else 2}")
+
+    def compress(made: Dataset, number: int) -> None:
+        plane = stored[number].view(f"u{stored.dtype.itemsize}")
+        precision = 8 * stored.dtype.itemsize
+        if not writes_sign:
+            plane, precision = plane & ((1 << bits) - 1), bits
+        as_jpegs(made, [plane], syntax, lossless=True, bitspersample=precision)
+
+    write_series(tmp_path, stored, change=compress, BitsStored=bits, HighBit=bits - 1)
+    np.testing.assert_array_equal(as_stored(read_volume(tmp_path, "image")), stored)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_lossless_jpeg_in_colour(photometric: str, tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (6, 7, 3), np.uint8)
+    stored = colours if photometric == "RGB" else convert_color_space(colours, "RGB", "YBR_FULL")
+    made = dataset(colours[..., 0], "US", SamplesPerPixel=3, PhotometricInterpretation=photometric, PlanarConfiguration=0)
+    as_jpegs(made, [stored], JPEGLosslessSV1, lossless=True, colorspace="RGB", outcolorspace="RGB")
+    made.save_as(tmp_path / "one", enforce_file_format=True)
+    found = read_volume(tmp_path / "one").data[0, :, :, 0].T
+    np.testing.assert_allclose(found, colours.astype(np.float32) @ np.float32([0.299, 0.587, 0.114]), atol=1.5)
+
+
+def test_frames_of_lossless_jpeg_are_read_by_their_number(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 200, (5, 8, 6), np.uint8)
+    made = dataset(stored[0], "US", SOPClassUID=UltrasoundMultiFrameImageStorage, NumberOfFrames=5, FrameTime=40)
+    as_jpegs(made, list(stored), JPEGLossless, lossless=True)
+    made.save_as(tmp_path / "one", enforce_file_format=True)
+    np.testing.assert_array_equal(read_volume(tmp_path / "one", "image").data[:, :, :, 0], np.transpose(stored, (0, 2, 1)))
+
+
+@pytest.mark.parametrize("change", [{"Rows": 9}, {"Columns": 5}, {"SamplesPerPixel": 3, "PlanarConfiguration": 0}])
+def test_a_lossless_jpeg_of_another_size_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 200, (8, 6), np.uint8)
+    made = as_jpegs(dataset(stored, "US", **change), [stored], JPEGLossless, lossless=True)
+    for keyword, value in change.items():
+        setattr(made, keyword, value)
+    made.save_as(tmp_path / "one", enforce_file_format=True)
+    with pytest.raises(ReadError, match="one cannot be decoded"):
+        read_volume(tmp_path / "one")
 
 
 def test_a_file_without_preamble_is_read(tmp_path: Path) -> None:
