@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from napari_seg3d.datasets import Case, find_scans, read_case_image
+from napari_seg3d.datasets import Case, find_scans, mask_name, read_case_image
 from napari_seg3d.errors import Seg3dError, TrainingError
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import Run, Status, TrainConfig, start_run
@@ -69,5 +69,5 @@ def _predict(run: Run, cases: list[Case], folder: Path, say: Callable[[str], Non
     predictor = Predictor.load(run.best)
     for case in cases:
         prediction = predictor.predict(read_case_image(case))
-        mask = write_volume(prediction.labels, folder / case.images[0].name, overwrite=True)
+        mask = write_volume(prediction.labels, folder / mask_name(case), overwrite=True)
         say(f"Predicted {case.id} in {prediction.seconds:.1f} s: {mask}")

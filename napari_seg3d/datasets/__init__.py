@@ -4,7 +4,7 @@ from napari_seg3d.datasets.check import CaseFacts, Report, check_dataset
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
 from napari_seg3d.datasets.layouts import find_masks, open_dataset
 from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
-from napari_seg3d.datasets.reading import find_scans, place_mask, read_case_image, read_case_mask, read_mask
+from napari_seg3d.datasets.reading import find_scans, mask_name, place_mask, read_case_image, read_case_mask, read_mask
 from napari_seg3d.datasets.split import Split, SplitRow, split_by_subject
 from napari_seg3d.datasets.subjects import SubjectGroup, same_subject_groups
 
@@ -22,6 +22,7 @@ __all__ = [
     "check_dataset",
     "find_masks",
     "find_scans",
+    "mask_name",
     "open_dataset",
     "pair_by_name",
     "place_mask",

@@ -14,7 +14,7 @@ from napari_seg3d.datasets.layouts import DEPTH
 from napari_seg3d.datasets.listing import is_whole, list_folder, scan_name, without_pictures
 from napari_seg3d.datasets.pairing import Item
 from napari_seg3d.errors import DatasetError, GeometryError, LabelError
-from napari_seg3d.volumes import Volume, place_on, read_volume
+from napari_seg3d.volumes import GRID_SUFFIXES, Volume, place_on, read_volume
 
 #: How pictures and plain arrays lie that say nothing about it: columns to the left, rows to posterior.
 _AS_STORED = "LPS"
@@ -123,6 +123,20 @@ def place_mask(mask: Volume, image: Volume) -> Volume:
         return place_on(mask, grid)
     except GeometryError as error:
         raise GeometryError(f"{_name(mask, 'The mask')}: {error.what}", error.fix) from error
+
+
+def mask_name(case: Case, ending: str = "") -> str:
+    """Return the file name for a mask of a case.
+
+    Parameters
+    ----------
+    case : Case
+        Its id becomes the name.
+    ending : str
+        Such as ``".nrrd"``; left out, that of its scan where this holds masks with their place, else ``".nii.gz"``.
+    """
+    own = (suffix for suffix in (*GRID_SUFFIXES, ".png") if case.images[0].name.lower().endswith(suffix))
+    return case.id + (ending or next(own, ".nii.gz"))
 
 
 def find_scans(paths: Sequence[Path]) -> list[Case]:

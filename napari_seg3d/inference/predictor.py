@@ -16,7 +16,7 @@ from napari_seg3d.inference.model import ModelSpec, load_model
 from napari_seg3d.inference.windows import CancelCheck, Progress, patch_probabilities, whole_probabilities
 from napari_seg3d.networks import build_network
 from napari_seg3d.transforms import Pipeline, preprocess
-from napari_seg3d.volumes import Grid, Volume, resample, smallest_integer
+from napari_seg3d.volumes import Grid, Label, Volume, resample, smallest_integer
 
 if TYPE_CHECKING:
     import torch
@@ -133,7 +133,14 @@ class Predictor:
         )
         values = np.array(self.spec.label_values)
         lookup = values.astype(smallest_integer(0, int(values.max())))
-        labels = Volume(lookup[classes][np.newaxis], volume.affine, "labels", volume.source)
+        labels = Volume(
+            lookup[classes][np.newaxis],
+            volume.affine,
+            "labels",
+            volume.source,
+            labels={value: Label(name) for value, name in self.labels.items()},
+            is_oriented=volume.is_oriented,
+        )
         return Prediction(labels, time.perf_counter() - start)
 
     def classes(

@@ -5,6 +5,7 @@ from napari_seg3d.volumes.dicom import DICOM_SUFFIXES, Glance, Series, find_seri
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.io import (
     GRID_SUFFIXES,
+    MASK_SUFFIXES,
     SUFFIXES,
     is_volume_path,
     open_pyramid,
@@ -25,6 +26,7 @@ __all__ = [
     "DICOM_SUFFIXES",
     "FACES",
     "GRID_SUFFIXES",
+    "MASK_SUFFIXES",
     "SUFFIXES",
     "Fourth",
     "Glance",

@@ -26,6 +26,9 @@ SUFFIXES: tuple[str, ...] = tuple(sorted((suffix for one in FORMATS for suffix i
 #: File name endings that can be written so that the file holds shape, spacing and place in the patient.
 GRID_SUFFIXES: tuple[str, ...] = tuple(suffix for one in FORMATS if one.writes_grid for suffix in one.suffixes)
 
+#: File name endings that masks can be written with.
+MASK_SUFFIXES: tuple[str, ...] = tuple(suffix for one in FORMATS if one.write is not None for suffix in one.suffixes)
+
 
 def is_volume_path(path: str | Path) -> bool:
     """Return whether the name of `path` ends like a volume and is not a hidden file (as macOS leaves on shared disks)."""
@@ -182,8 +185,7 @@ def check_target(volume: Volume, path: Path, *, overwrite: bool) -> Callable[[Pa
     ending = _suffix(path.name)
     write = next((one.write for one in FORMATS if ending in one.suffixes), None)
     if write is None:
-        writable = [suffix for one in FORMATS if one.write is not None for suffix in one.suffixes]
-        raise WriteError(f"{path}: no format that can be written ends like this.", f"Choose one of {', '.join(writable)}.")
+        raise WriteError(f"{path}: no format that can be written ends like this.", f"Choose one of {', '.join(MASK_SUFFIXES)}.")
     there = os.path.lexists(path)
     if there and path.is_dir():
         raise WriteError(f"{path} is a folder.", "Choose another name.")

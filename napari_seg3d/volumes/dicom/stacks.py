@@ -27,7 +27,10 @@ _MOSAIC = ReadError(
     "Each file holds all the slices of a volume side by side (Siemens mosaic), and says where they lie only in a private way.",
     "Export the series as enhanced DICOM, or convert it to NIfTI with dcm2niix.",
 )
-_UNEVEN_FIX = "Open it resampled onto a regular grid, or export the series again with all of its slices."
+_UNEVEN_FIX = (
+    "Open it resampled onto a regular grid (napari-seg3d convert and predict do that with --resample-irregular), or export the series "
+    "again with all of its slices."
+)
 
 
 def stacks_of(frames: Sequence[Frame]) -> list[Stack]:

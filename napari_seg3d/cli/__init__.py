@@ -1,0 +1,62 @@
+"""``napari-seg3d …``: the same work as the docks, from the same files, without a window."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.markup import escape
+
+from napari_seg3d.cli.app import ERRORS, app
+from napari_seg3d.cli.data import check, evaluate
+from napari_seg3d.cli.files import convert, deidentify, series
+from napari_seg3d.cli.prediction import predict
+from napari_seg3d.cli.training import demo, train
+from napari_seg3d.errors import Seg3dError
+
+__all__ = ["app", "main"]
+
+# In the order of the way that scans take.
+for _command, _examples in (
+    (check, ["check Task04_Hippocampus"]),
+    (
+        train,
+        [
+            "train Task04_Hippocampus",
+            "train scans --masks masks --minutes 30 --set sampling.patch_size='[[64, 64, 64]'",
+            "train --config run.yaml",
+        ],
+    ),
+    (
+        predict,
+        [
+            "predict RUN scans --out predictions",
+            "predict best.pt series-folder --out predictions --format .dcm",
+            "predict RUN --validation --out predictions",
+        ],
+    ),
+    (evaluate, ["evaluate predictions labelsTr --csv dice.csv"]),
+    (series, ["series hospital-export"]),
+    (
+        convert,
+        [
+            "convert series-folder scan.nii.gz",
+            "convert disc tilted.nii.gz --series 3 --resample-irregular",
+            "convert mask.nii.gz mask.dcm --on series-folder",
+        ],
+    ),
+    (deidentify, ["deidentify hospital-export --out shared"]),
+    (demo, ["demo --minutes 1"]),
+):
+    _shown = " · ".join(f"[bold]napari-seg3d {example}[/]" for example in _examples)
+    app.command(epilog=f"{'Example' if len(_examples) == 1 else 'Examples'}: {_shown}")(_command)
+
+
+def main() -> None:
+    """Run the command line; an error for the user ends with its words and exit status 1, never with a traceback."""
+    try:
+        app()
+    except Seg3dError as error:
+        ERRORS.print(f"[bold red]Error:[/] {escape(error.what)}", highlight=False)
+        if error.fix:
+            ERRORS.print(escape(error.fix), highlight=False)
+        sys.exit(1)

@@ -1,0 +1,88 @@
+"""``predict``: masks for scans, each on its scan's own grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from napari_seg3d.cli.app import CONSOLE, ERRORS, progress_bar, teller
+from napari_seg3d.errors import ConfigError, Seg3dError
+
+_SHOWN_LABELS = 6
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A checkpoint file, or a run folder (its best checkpoint is taken).")],
+    scans: Annotated[
+        list[Path] | None, typer.Argument(help="Scans, folders of scans, and DICOM series: a folder each, at any depth.")
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for the masks; each gets the name and, where that can be written, the format of its scan."),
+    ] = Path("predictions"),
+    validation: Annotated[bool, typer.Option(help="Predict the validation cases of the run.")] = False,
+    mode: Annotated[str, typer.Option(help="auto (as trained), patches or whole.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, 32 or bf16.")] = "auto",
+    format_: Annotated[
+        str, typer.Option("--format", help="Ending of the masks, such as .nii.gz, .nrrd or .dcm (DICOM SEG, for series).")
+    ] = "",
+    resample_irregular: Annotated[
+        bool, typer.Option(help="Resample series that are tilted or unevenly spaced; their masks lie on the resampled grid.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace masks that are there already.")] = False,
+) -> None:
+    """Predict the masks of scans, each on its scan's own grid.
+
+    Masks of DICOM scans are NIfTI unless asked otherwise. A scan that cannot be predicted is reported and the rest goes on; the exit
+    status is then 1.
+    """
+    from napari_seg3d.datasets import find_scans, mask_name, read_case_image
+    from napari_seg3d.training import Run
+    from napari_seg3d.volumes import MASK_SUFFIXES
+
+    if mode not in ("auto", "patches", "whole"):
+        raise ConfigError(f"There is no mode {mode!r}.", "Choose auto, patches or whole.")
+    ending = f".{format_.lstrip('.')}".lower() if format_ else ""
+    if ending and ending not in MASK_SUFFIXES:
+        raise ConfigError(f"No format that can be written ends in {ending}.", f"Choose one of {', '.join(MASK_SUFFIXES)}.")
+    run = Run(model) if (model / "run.yaml").exists() else None
+    if validation and run is None:
+        raise ConfigError(
+            f"{model} is no run folder, so it has no validation cases.", "Give the run folder, or the scans to predict."
+        )
+    cases = run.cases("validation") if validation and run is not None else find_scans(scans or [])
+
+    from napari_seg3d.inference import Predictor
+    from napari_seg3d.volumes import write_volume
+
+    predictor = Predictor.load(run.best if run is not None else model, device, precision)
+    table = Table(title=f"{len(cases)} scans, model {predictor.name}")
+    shown = sorted(predictor.labels.items())[:_SHOWN_LABELS]
+    for column in ("scan", *(f"{name} (ml)" for _, name in shown), "seconds"):
+        table.add_column(column, justify="left" if column == "scan" else "right")
+    failed: list[Seg3dError] = []
+    with progress_bar() as bar:
+        told = teller(bar, "Predicting")
+        for done, case in enumerate(cases, start=1):
+            try:
+                image = read_case_image(case, resample_irregular)
+                prediction = predictor.predict(image, mode)  # type: ignore[arg-type]
+                write_volume(prediction.labels, out / mask_name(case, ending), overwrite=overwrite)
+                volumes = [
+                    f"{(prediction.labels.data == value).sum() * image.grid.voxel_volume / 1000:.2f}" for value, _ in shown
+                ]
+                table.add_row(case.id, *volumes, f"{prediction.seconds:.2f}")
+            except Seg3dError as error:
+                failed.append(error)
+            told(done, len(cases))
+    CONSOLE.print(table)
+    CONSOLE.print(f"{len(cases) - len(failed)} masks are in [bold]{escape(str(out))}[/].", highlight=False)
+    for failure in failed:
+        ERRORS.print(f"[bold red]Error:[/] {escape(str(failure))}", highlight=False)
+    if failed:
+        raise typer.Exit(1)
