@@ -15,6 +15,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,8 @@ def run(sound: Sound, whole: Volume, seed: int, scratch: Path) -> dict[str, obje
         checked = sound.checked_from.get(file.name)
         is_checked = kind == "cut" or (checked is not None and first >= checked)
         volume, fault = attempt(sound, path, read_volume)
+        if volume is None and not fault:
+            _, fault = attempt(sound, path, partial(read_volume, resample_irregular=True))
         found["opened"] = volume is not None
         if isinstance(volume, Volume) and is_checked and not volume.notes and not _same(volume, whole):
             fault = f"other voxels passed for the scan: {volume.data.shape}"
@@ -117,7 +120,7 @@ def attempt(sound: Sound, path: Path, read: Callable[[Path], object]) -> tuple[o
             return None, f"huge allocation: {text}"
         return None, ""
     except BaseException as error:  # noqa: BLE001
-        return None, f"{read.__name__}: {type(error).__name__}: {error}"
+        return None, f"{read}: {type(error).__name__}: {error}"
 
 
 def _ran_out(error: BaseException | None) -> bool:

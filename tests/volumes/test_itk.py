@@ -96,3 +96,13 @@ def test_one_file_per_slice(tmp_path: Path) -> None:
     for files in ("slice%d.raw 0 4 1\n", "LIST\n" + "".join(f"slice{k}.raw\n" for k in range(5))):
         (tmp_path / "scan.mhd").write_text(header + files)
         np.testing.assert_array_equal(read_volume(tmp_path / "scan.mhd").data[0], VALUES)
+
+
+def test_text_that_ends_within_its_last_number_says_so(tmp_path: Path) -> None:
+    numbers = "\n".join(map(str, VALUES.ravel("F"))).encode()
+    whole = nrrd(tmp_path / "scan.nrrd", "", b"")
+    whole.write_bytes(whole.read_bytes().replace(b"encoding: raw", b"encoding: text") + numbers + b"\n")
+    np.testing.assert_array_equal(read_volume(whole).data[0], VALUES)
+    assert not read_volume(whole).notes
+    (tmp_path / "cut.nrrd").write_bytes(whole.read_bytes()[:-2])
+    assert "its last value may lack digits" in read_volume(tmp_path / "cut.nrrd").notes[0]

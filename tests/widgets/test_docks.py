@@ -16,7 +16,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import Run, TrainConfig, live_runs, start_run
 from napari_seg3d.viewer.session import session_of
-from napari_seg3d.volumes import read_volume
+from napari_seg3d.volumes import Volume, read_volume, write_volume
 from napari_seg3d.widgets.data import DataDock
 from napari_seg3d.widgets.predict import PredictDock
 from napari_seg3d.widgets.train import TrainDock
@@ -340,7 +340,7 @@ def test_every_button_says_what_it_does(docks):
                 )
 
 
-@pytest.mark.parametrize("dock", ["data:DataDock", "train:TrainDock", "predict:PredictDock"])
+@pytest.mark.parametrize("dock", ["scans:ScansDock", "look:LookDock", "data:DataDock", "train:TrainDock", "predict:PredictDock"])
 def test_opening_a_dock_waits_for_no_torch(dock):
     module, name = dock.split(":")
     code = (
@@ -348,6 +348,15 @@ def test_opening_a_dock_waits_for_no_torch(dock):
         "print([n for n in ('torch', 'torchio', 'monai', 'lightning_fabric') if n in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip().splitlines()[-1] == "[]"
+
+
+def test_opening_a_scan_waits_for_no_torch(tmp_path):
+    path = write_volume(Volume(np.zeros((1, 4, 5, 6), np.int16), np.eye(4)), tmp_path / "scan.nrrd")
+    code = (
+        "import sys, napari; viewer = napari.Viewer(show=False); (layer,) = viewer.open(sys.argv[1], plugin='napari-seg3d');"
+        "print(layer.data.shape, [n for n in ('torch', 'torchio', 'monai', 'lightning_fabric') if n in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code, path], text=True).strip().splitlines()[-1] == "(6, 5, 4) []"
 
 
 def test_importing_the_package_is_light():

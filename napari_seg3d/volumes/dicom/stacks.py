@@ -23,6 +23,8 @@ _SAME_DIRECTION = 2e-4
 _PROCESSING = {"AXIAL", "ADD", "NORM", "ND", "DIS2D", "DIS3D", "FIL", "NONE", "OTHER", "MFSPLIT", "SHARP", "AVERAGE"}
 #: Slices that lie closer together than this share of a pixel are at one place.
 _SAME_PLACE = 0.02
+#: A gap of more slices than this comes from a wrong position, not from slices that got lost.
+_LONGEST_GAP = 1000
 _MOSAIC = ReadError(
     "Each file holds all the slices of a volume side by side (Siemens mosaic), and says where they lie only in a private way.",
     "Export the series as enhanced DICOM, or convert it to NIfTI with dcm2niix.",
@@ -172,7 +174,7 @@ def missing_slices(spread: Spread, positions: FloatArray) -> list[FloatArray]:
     found = []
     for before, after, gap in zip(positions, positions[1:], spread.gaps, strict=False):
         times = round(float(gap) / spread.gap)
-        if times >= 2 and abs(gap - times * spread.gap) <= 0.1 * spread.gap:
+        if 2 <= times <= _LONGEST_GAP and abs(gap - times * spread.gap) <= 0.1 * spread.gap:
             found += [LPS_TO_RAS[:3, :3] @ (before + step / times * (after - before)) for step in range(1, times)]
     return found
 

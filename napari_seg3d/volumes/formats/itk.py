@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ def read(path: Path) -> Volume:
         data = data[np.newaxis]
     if dimension == 2:
         data = data[:, np.newaxis]
+    if _may_lack_digits(path):
+        notes += ("The file does not end with a line break: its last value may lack digits.",)
     affine = _affine(header.GetSpacing(), header.GetOrigin(), header.GetDirection())
     name = "nrrd" if _is_nrrd(path) else "metaimage"
     return Volume(np.transpose(data, (0, 3, 2, 1)), affine, "image", Source(path, name), notes)
@@ -183,6 +186,19 @@ def _metaimage_voxels(path: Path) -> _Stored | None:
         return None
     big = _is_true(fields.get("binarydatabyteordermsb", fields.get("elementbyteordermsb", "false")))
     return _Stored(file, offset, _is_true(fields.get("compresseddata", "false")), ">" if big else "<", True)
+
+
+def _may_lack_digits(path: Path) -> bool:
+    """Return whether the voxels are text that ends with a digit: a file that was cut there still holds as many numbers."""
+    if _is_nrrd(path):
+        is_text = _fields(path, ":", last=None)[0].get("encoding", "").lower() in ("ascii", "text", "txt")
+    else:
+        is_text = not _is_true(_fields(path, "=", last="elementdatafile")[0].get("binarydata", "true"))
+    if not is_text:
+        return False
+    with open(path, "rb") as handle:
+        handle.seek(-1, os.SEEK_END)
+        return handle.read().isdigit()
 
 
 def _companion(path: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_seg3d.errors import IrregularSeries
+from napari_seg3d.errors import GeometryError, IrregularSeries
 from napari_seg3d.volumes import Volume, find_series, read_volume
 from tests.volumes.dicom.series_writer import AXIAL, CORONAL, SAGITTAL, write_series
 
@@ -186,3 +186,12 @@ def test_the_real_tilted_scan(shared_data: Path) -> None:
     assert volume.data.shape[1] == 512
     assert volume.data.shape[2] > 600  # the slices slide by some 100 pixels
     assert volume.spacing[:2] == pytest.approx((0.4882812, 0.4882812))
+
+
+def test_a_slice_that_lies_a_world_away_is_no_missing_slices(tmp_path: Path) -> None:
+    positions = np.array([[0, 0, 2.0 * k] for k in range(5)] + [[0, 0, 2e12]])
+    write_series(tmp_path, np.zeros((6, 8, 8), np.int16), AXIAL, positions)
+    with pytest.raises(IrregularSeries, match=r"from 2.00 to 19\d+.\d+ mm; the usual gap is 2.00 mm"):
+        read_volume(tmp_path)
+    with pytest.raises(GeometryError, match="too far apart to be resampled"):
+        read_volume(tmp_path, resample_irregular=True)
