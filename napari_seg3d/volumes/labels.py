@@ -16,6 +16,8 @@ _MASK_WORDS = re.compile(
 _MOST_LABELS = 256
 # So many voxels tell a mask from an image; looking at all of a large volume would take longer than reading it.
 _SAMPLED_VOXELS = 1_000_000
+# So few are enough to see that most images have negative values, or more values than a mask can.
+_GLANCED_VOXELS = 10_000
 # How many labelled voxels must have a like neighbour. Measured: images 0.03 to 0.10, masks 0.65 (grey matter in nine thick
 # slices) to 0.99.
 _UNNAMED_SHARE, _NAMED_SHARE = 0.6, 0.25
@@ -86,9 +88,12 @@ def looks_like_labels(data: NDArray[np.generic], name: str = "") -> bool:
         return False
     volume = data[0]
     sample = _sample(volume)
+    glance = sample.flat[:: max(1, sample.size // _GLANCED_VOXELS)]
+    if glance.min() < 0 or len(np.unique(glance)) > _MOST_LABELS:
+        return False  # most images are told so, which keeps opening them as fast as decoding them
     if data.dtype.kind == "f" and not (np.isfinite(sample).all() and (sample == np.rint(sample)).all()):
         return False
-    if len(np.unique(sample)) > _MOST_LABELS:  # an image has thousands of values
+    if len(np.unique(sample)) > _MOST_LABELS:
         return False
     low, high = volume.min(), volume.max()
     if not (low >= 0 and high <= np.iinfo(np.int64).max):
