@@ -68,7 +68,7 @@ def _picture(viewer: napari.Viewer, folder: Path | None, name: str) -> None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         _pause(1.0)
-        viewer.window.screenshot(str(folder / f"{name}.png"), canvas_only=False)
+        viewer.window.screenshot(str(folder / f"{name}.png"), canvas_only=False, flash=False)
 
 
 def _until(condition: Callable[[], bool]) -> None:
