@@ -1,7 +1,7 @@
 """Which image belongs to which mask, whether they are sound, and who trains and who validates."""
 
 from napari_seg3d.datasets.check import CaseFacts, Report, check_dataset
-from napari_seg3d.datasets.dataset import Case, Dataset, Problem
+from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem
 from napari_seg3d.datasets.layouts import find_masks, open_dataset
 from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
 from napari_seg3d.datasets.reading import find_scans, mask_name, place_mask, read_case_image, read_case_mask, read_mask
@@ -13,6 +13,7 @@ __all__ = [
     "CaseFacts",
     "Dataset",
     "Item",
+    "MaskPart",
     "Pairing",
     "Problem",
     "Report",

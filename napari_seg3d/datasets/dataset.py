@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from napari_seg3d.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class MaskPart:
+    """The file of one label, where each label has a mask of its own: what is not 0 in it is that label."""
+
+    value: int
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -22,11 +30,15 @@ class Case:
     images : tuple of Path
         One file per channel.
     mask : Path or None
-        The label map, or none.
+        The label map, or none; of a mask in parts the first of them.
     subject : str
         Who was scanned. Cases of one subject never go to both sides of a split.
     reason : str
         Why image and mask were put together, for a person to judge.
+    sureness : float
+        How sure that is: 1 where a list or a person says so, less where names only resemble each other.
+    parts : tuple of MaskPart
+        The files of the mask, where each label has its own.
     """
 
     id: str
@@ -34,6 +46,8 @@ class Case:
     mask: Path | None
     subject: str
     reason: str = ""
+    sureness: float = 1.0
+    parts: tuple[MaskPart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,16 @@ class Dataset:
         Masks that belong to no image.
     subjects_known : bool
         Whether a table said who was scanned; otherwise names did, and the check may find more.
+    file : Path, optional
+        The ``dataset.yaml`` that it was read from.
+    modality : str
+        Such as ``"CT"`` or ``"MR"``; empty where nobody said it.
+    channels : tuple of str
+        Names of the channels; empty where nobody said them.
+    merged : dict of int to int
+        Value in a mask -> the value that it counts as.
+    excluded : dict of str to str
+        Case id -> why nobody trains on it.
     """
 
     root: Path
@@ -90,6 +114,11 @@ class Dataset:
     mask_root: Path | None = None
     unused_masks: tuple[Path, ...] = ()
     subjects_known: bool = False
+    file: Path | None = None
+    modality: str = ""
+    channels: tuple[str, ...] = ()
+    merged: Mapping[int, int] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -98,8 +127,8 @@ class Dataset:
 
     @property
     def pairs(self) -> tuple[Case, ...]:
-        """The cases that have a mask."""
-        return tuple(case for case in self.cases if case.mask is not None)
+        """The cases that have a mask and are not excluded."""
+        return tuple(case for case in self.cases if case.mask is not None and case.id not in self.excluded)
 
     def case(self, case_id: str) -> Case:
         """Return the case with this id (KeyError when there is none)."""
