@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +108,24 @@ def test_text_that_ends_within_its_last_number_says_so(tmp_path: Path) -> None:
     assert not read_volume(whole).notes
     (tmp_path / "cut.nrrd").write_bytes(whole.read_bytes()[:-2])
     assert "its last value may lack digits" in read_volume(tmp_path / "cut.nrrd").notes[0]
+
+
+def test_a_number_of_axes_that_cannot_be_is_refused_before_itk_sees_it(tmp_path: Path) -> None:
+    expected = []
+    (tmp_path / "scan.raw").write_bytes(bytes(120))
+    for number, dimensions in enumerate(["99999999999", "-3", "17", "3.5", "0", "many"]):
+        meta, nrrd = tmp_path / f"{number}.mhd", tmp_path / f"{number}.nrrd"
+        meta.write_text(f"NDims = {dimensions}\nDimSize = 3 4 5\nElementType = MET_SHORT\nElementDataFile = scan.raw\n")
+        text = f"NRRD0004\ntype: int16\ndimension: {dimensions}\nsizes: 3 4 5\nendian: little\nencoding: raw\n\n"
+        nrrd.write_bytes(text.encode() + bytes(120))
+        expected += [f"{path} names {dimensions} axes, which no image has." for path in (meta, nrrd) for _ in range(2)]
+    # In a process of its own: ITK writes past its memory for some of these.
+    code = (
+        "import sys\nfrom napari_seg3d.errors import ReadError\nfrom napari_seg3d.volumes import read_grid, read_volume\n"
+        "for path in sys.argv[1:]:\n  for read in (read_grid, read_volume):\n"
+        "    try: read(path)\n    except ReadError as error: print(error.what)"
+    )
+    paths = [tmp_path / f"{number}{ending}" for number in range(6) for ending in (".mhd", ".nrrd")]
+    child = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False)
+    assert child.returncode == 0
+    assert child.stdout.splitlines() == expected

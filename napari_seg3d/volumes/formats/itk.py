@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _NRRD_MAGIC = b"NRRD000"
 _LONGEST_LINE = 1 << 16
+_MOST_AXES = 10
 # ITK keeps places in LPS+ millimetres, we in RAS+: x and y change their sign.
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -101,6 +102,7 @@ def _is_nrrd(path: Path) -> bool:
 def _open(path: Path) -> sitk.ImageFileReader:
     import SimpleITK as sitk
 
+    _refuse_odd_dimension(path)
     header = sitk.ImageFileReader()
     header.SetFileName(str(path))
     # Left alone, ITK goes by the name first.
@@ -110,6 +112,16 @@ def _open(path: Path) -> sitk.ImageFileReader:
         name = sitk.GetPixelIDValueAsString(header.GetPixelID())
         raise ReadError(f"{path} holds values of the type {name}, not a scan.", "Export it with plain numbers.")
     return header
+
+
+def _refuse_odd_dimension(path: Path) -> None:
+    # ITK makes room for ten axes and writes past it when a damaged header names more, which ends the process.
+    if _is_nrrd(path):
+        dimension = _fields(path, ":", last=None)[0].get("dimension", "1")
+    else:
+        dimension = _fields(path, "=", last="elementdatafile")[0].get("ndims", "1")
+    if not (dimension.isdigit() and 1 <= int(dimension) <= _MOST_AXES):
+        raise ReadError(f"{path} names {dimension} axes, which no image has.", "The file is damaged: copy or export it again.")
 
 
 def _types() -> dict[int, str]:
