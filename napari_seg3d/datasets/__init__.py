@@ -1,8 +1,9 @@
 """Which image belongs to which mask, whether they are sound, and who trains and who validates."""
 
 from napari_seg3d.datasets.check import CaseFacts, Report, check_dataset
-from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem
+from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem, files_of
 from napari_seg3d.datasets.layouts import find_masks, open_dataset
+from napari_seg3d.datasets.manifest import load_dataset, save_dataset
 from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
 from napari_seg3d.datasets.reading import find_scans, mask_name, place_mask, read_case_image, read_case_mask, read_mask
 from napari_seg3d.datasets.split import Split, SplitRow, split_by_subject
@@ -21,8 +22,10 @@ __all__ = [
     "SplitRow",
     "SubjectGroup",
     "check_dataset",
+    "files_of",
     "find_masks",
     "find_scans",
+    "load_dataset",
     "mask_name",
     "open_dataset",
     "pair_by_name",
@@ -31,5 +34,6 @@ __all__ = [
     "read_case_mask",
     "read_mask",
     "same_subject_groups",
+    "save_dataset",
     "split_by_subject",
 ]

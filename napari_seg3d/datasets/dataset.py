@@ -50,6 +50,12 @@ class Case:
     parts: tuple[MaskPart, ...] = ()
 
 
+def files_of(case: Case) -> tuple[Path, ...]:
+    """Return all files of a case: its images, then its masks."""
+    masks = tuple(part.path for part in case.parts) or ((case.mask,) if case.mask is not None else ())
+    return (*case.images, *masks)
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with a data set.
@@ -92,7 +98,7 @@ class Dataset:
     mask_root : Path, optional
         The folder of the masks, when it was chosen apart from `root`.
     unused_masks : tuple of Path
-        Masks that belong to no image.
+        Masks that no case has.
     subjects_known : bool
         Whether a table said who was scanned; otherwise names did, and the check may find more.
     file : Path, optional
@@ -105,6 +111,10 @@ class Dataset:
         Value in a mask -> the value that it counts as.
     excluded : dict of str to str
         Case id -> why nobody trains on it.
+    title : str
+        What people call it; left out, the name of its folder.
+    split : mapping, optional
+        Who trains, validates and tests, as ``dataset.yaml`` stores it.
     """
 
     root: Path
@@ -119,11 +129,13 @@ class Dataset:
     channels: tuple[str, ...] = ()
     merged: Mapping[int, int] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    split: Mapping[str, object] | None = None
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.root.name
+        """What people call it, or the folder's name."""
+        return self.title or self.root.name
 
     @property
     def pairs(self) -> tuple[Case, ...]:

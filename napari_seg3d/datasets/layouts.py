@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_seg3d.datasets import decathlon
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
 from napari_seg3d.datasets.ids import unique_ids
 from napari_seg3d.datasets.listing import is_whole, list_folder, scan_name, without_pictures
+from napari_seg3d.datasets.manifest import load_dataset, manifest_in
 from napari_seg3d.datasets.names import Role, folder_role, name_role, token_role, tokens
+from napari_seg3d.datasets.orphans import lone_image, lone_mask
 from napari_seg3d.datasets.pairing import Item, Pair, Pairing, pair_by_name
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS_FILE
 from napari_seg3d.datasets.subjects import read_subjects, subject_from_name
@@ -42,7 +44,7 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
     Parameters
     ----------
     folder : path-like
-        The data set, or its images.
+        The data set, its ``dataset.yaml``, or its images. A folder that holds a ``dataset.yaml`` opens as that says.
     masks : path-like, optional
         The masks, when they do not lie in `folder` under a name that says so.
     subjects : path-like, optional
@@ -58,6 +60,12 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
     DatasetError
         A folder is missing or holds no images, or ``dataset.json`` or the table of subjects is broken.
     """
+    manifest = manifest_in(Path(folder).expanduser()) if masks is None else None
+    if manifest is not None:
+        dataset = load_dataset(manifest)
+        if subjects is None:
+            return dataset
+        return replace(dataset, cases=read_subjects(Path(subjects), dataset.cases), subjects_known=True)
     root = _existing_folder(folder)
     mask_root = _existing_folder(masks) if masks is not None else None
     if mask_root is not None and mask_root.resolve() == root.resolve():
@@ -87,8 +95,8 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
     masks_of = {pair.image: pair for pair in pairing.pairs}
     cases = [_case(ids[item], item, masks_of.get(item)) for item in image_items]
     if mask_items:
-        problems += [_lone_image(item) for item in pairing.lone_images]
-        problems += [_lone_mask(item) for item in pairing.lone_masks]
+        problems += [lone_image(item.path) for item in pairing.lone_images]
+        problems += [lone_mask(item.path) for item in pairing.lone_masks]
     case_of = {path: ids[item] for item in image_items for path in item.paths}
     problems = [_with_case(problem, case_of) for problem in problems]
     dataset_cases = tuple(sorted(cases, key=lambda case: case.id))
@@ -305,24 +313,6 @@ def _with_case(problem: Problem, case_of: Mapping[Path, str]) -> Problem:
     if problem.path is None or problem.case is not None or problem.path not in case_of:
         return problem
     return Problem(problem.severity, problem.what, problem.fix, case_of[problem.path], problem.path)
-
-
-def _lone_image(item: Item) -> Problem:
-    return Problem(
-        "warning",
-        f"{item.path.name} has no mask: it can be predicted, but not trained on.",
-        "If there is a mask, give it the name of the image.",
-        path=item.path,
-    )
-
-
-def _lone_mask(item: Item) -> Problem:
-    return Problem(
-        "error",
-        f"{item.path.name} is a mask without an image.",
-        "Give it the name of its image, or move it to another folder.",
-        path=item.path,
-    )
 
 
 def _no_images(root: Path, masks: Sequence[Item]) -> DatasetError:
