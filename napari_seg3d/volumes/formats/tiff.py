@@ -258,6 +258,9 @@ def _refuse_missing_pixels(path: Path, file: tifffile.TiffFile, series: tifffile
         raise ReadError(f"{path} is cut off, or some of its pixels were never written.", "Copy or export it again.")
     per_byte = _MOST_COMPRESSED.get(int(compression), _MOST_COMPRESSED_OTHERWISE) * max(1, 8 // page.bitspersample)
     refuse_impossible(path, needed, per_byte * sum(count for _, count, _ in pieces))
+    if page.is_tiled:  # one tile is decoded whole, however little of it lies in the image
+        tile = page.tilewidth * page.tilelength * page.tiledepth * page.bitspersample // 8
+        refuse_impossible(path, tile, per_byte * max(count for _, count, _ in pieces))
     if compression not in _PLAIN_COMPRESSIONS:
         try:
             import imagecodecs  # noqa: F401

@@ -235,6 +235,16 @@ def test_a_header_that_promises_terabytes(tmp_path: Path) -> None:
         read_volume(path)
 
 
+def test_a_tile_that_promises_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, STACK[0], metadata=None, compression="zlib", tile=(16, 16))
+    assert read_volume(path).data.size == STACK[0].size
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["TileLength"].overwrite((1 << 28) + 16)
+    with pytest.raises(ReadError, match="promises"):
+        read_volume(path)
+
+
 def test_an_ome_tiff_of_several_files(tmp_path: Path) -> None:
     names = ["part_0.ome.tif", "part_1.ome.tif"]
     uuids = [f"urn:uuid:0000000{number}-0000-0000-0000-000000000000" for number in range(2)]
