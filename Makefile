@@ -22,7 +22,7 @@ demo: $(READY)
 	scripts/with_display.sh $(BIN)/napari-seg3d demo --output demo-output
 
 test: $(READY)
-	scripts/with_display.sh $(BIN)/python -m pytest
+	scripts/with_display.sh $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
