@@ -4,8 +4,10 @@ from napari_seg3d.datasets.check import CaseFacts, Report, check_dataset
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem, files_of
 from napari_seg3d.datasets.layouts import find_masks, open_dataset
 from napari_seg3d.datasets.manifest import load_dataset, save_dataset
+from napari_seg3d.datasets.masks import read_mask
 from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
-from napari_seg3d.datasets.reading import find_scans, mask_name, place_mask, read_case_image, read_case_mask, read_mask
+from napari_seg3d.datasets.placing import place_mask
+from napari_seg3d.datasets.reading import find_scans, mask_name, read_case_image, read_case_mask
 from napari_seg3d.datasets.split import Split, SplitRow, split_by_subject
 from napari_seg3d.datasets.subjects import SubjectGroup, same_subject_groups
 

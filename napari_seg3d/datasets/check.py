@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
-from napari_seg3d.datasets.reading import place_mask, read_mask
+from napari_seg3d.datasets.masks import read_mask
+from napari_seg3d.datasets.placing import place_mask
 from napari_seg3d.datasets.subjects import SubjectGroup, intensity_step, same_patient_groups, same_subject_groups
 from napari_seg3d.errors import Cancelled, GeometryError, Seg3dError
 from napari_seg3d.volumes import Grid, Volume, fault_of, patient_key, read_volume

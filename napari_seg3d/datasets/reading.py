@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,11 @@ from napari_seg3d.datasets.dataset import Case
 from napari_seg3d.datasets.ids import unique_ids
 from napari_seg3d.datasets.layouts import DEPTH
 from napari_seg3d.datasets.listing import is_whole, list_folder, scan_name, without_pictures
+from napari_seg3d.datasets.masks import read_mask, read_parts
 from napari_seg3d.datasets.pairing import Item
-from napari_seg3d.errors import DatasetError, GeometryError, LabelError
-from napari_seg3d.volumes import GRID_SUFFIXES, Volume, place_on, read_volume
-
-#: How pictures and plain arrays lie that say nothing about it: columns to the left, rows to posterior.
-_AS_STORED = "LPS"
+from napari_seg3d.datasets.placing import place_mask
+from napari_seg3d.errors import DatasetError
+from napari_seg3d.volumes import GRID_SUFFIXES, Volume, read_volume
 
 
 def read_case_image(case: Case, resample_irregular: bool = False) -> Volume:
@@ -52,77 +51,27 @@ def read_case_image(case: Case, resample_irregular: bool = False) -> Volume:
     return replace(first, data=np.concatenate([volume.data for volume in volumes]))
 
 
-def read_case_mask(case: Case, image: Volume) -> Volume:
-    """Return the mask of a case on the grid of its scan; raises as `read_mask` and `place_mask` do.
+def read_case_mask(
+    case: Case, image: Volume | None = None, merged: Mapping[int, int] | None = None, overlapping: bool = False
+) -> Volume:
+    """Return the mask of a case, out of however many files; raises as `read_mask`, `read_parts` and `place_mask` do.
 
     Parameters
     ----------
     case : Case
         One that has a mask.
-    image : Volume
-        Its scan.
+    image : Volume, optional
+        Its scan, on whose grid the mask comes. Left out, the mask stays on its own grid.
+    merged : mapping of int to int, optional
+        What the values in the mask count as: that of the data set.
+    overlapping : bool
+        Whether labels that overlap come as channels ``(C, I, J, K)``, of which channel c holds 0 and c + 1, instead of being
+        refused. Labels that do not overlap always come as one label map ``(1, I, J, K)``.
     """
     if case.mask is None:
         raise DatasetError(f"{case.id} has no mask.", "Choose a case that has one.")
-    return place_mask(read_mask(case.mask), image)
-
-
-def read_mask(path: Path) -> Volume:
-    """Return the mask in a file, on its own grid.
-
-    Raises
-    ------
-    ReadError
-        The file cannot be read.
-    LabelError
-        Its values are no labels, or it holds several masks: labels that overlap, or time points.
-    """
-    mask = read_volume(path, "labels")
-    count = mask.data.shape[0]
-    if count == 1:
-        return mask
-    if mask.fourth == "channel" and all(int(mask.data[channel].max()) in (0, channel + 1) for channel in range(count)):
-        raise LabelError(
-            f"{path.name} holds {count} labels that may overlap, each in a channel of its own.",
-            "Save it as one mask with a value for each label: overlapping labels can be neither trained on nor compared yet.",
-        )
-    raise LabelError(f"{path.name} holds {count} volumes, not one mask.", "Join them to one mask with a value for each label.")
-
-
-def place_mask(mask: Volume, image: Volume) -> Volume:
-    """Return a mask on the grid of a scan, voxel by voxel; nothing is resampled.
-
-    Its axes may be stored in another order. A DICOM SEG may cover a part of the slices: the mask is 0 on the others. A mask that
-    does not say where it lies (a picture, a plain array) belongs to a radiograph of the same size, or to a scan that does not say
-    it either.
-
-    Parameters
-    ----------
-    mask : Volume
-        Labels.
-    image : Volume
-        The scan that they were drawn on.
-
-    Raises
-    ------
-    GeometryError
-        The voxels of the mask are not those of the scan.
-    """
-    grid = image.grid
-    if mask.grid.matches(grid):
-        return mask
-    if mask.data.shape[1:] == image.data.shape[1:] and _is_unplaced(mask) and (_is_unplaced(image) or _is_radiograph(image)):
-        return replace(mask, affine=grid.affine, is_oriented=image.is_oriented)
-    is_part = mask.source is not None and mask.source.format == "dicom"
-    if not is_part and not mask.grid.canonical().matches(grid.canonical()):
-        raise GeometryError(
-            f"{_name(mask, 'The mask')} lies on another grid than {_name(image, 'its image')}: {grid.difference(mask.grid)}.",
-            "Choose the mask that was drawn on this image, or resample the mask to the image (nearest neighbour).",
-        )
-    try:
-        return place_on(mask, grid)
-    except GeometryError as error:
-        raise GeometryError(f"{_name(mask, 'The mask')}: {error.what}", error.fix) from error
+    mask = read_parts(case.parts, merged, overlapping) if case.parts else read_mask(case.mask, merged, overlapping)
+    return place_mask(mask, image) if image is not None else mask
 
 
 def mask_name(case: Case, ending: str = "") -> str:
@@ -173,15 +122,3 @@ def _scans_in(folder: Path, parts: tuple[str, ...]) -> list[Item]:
     for entry in listing.folders if len(parts) <= DEPTH else ():
         scans += _scans_in(entry, (*parts, entry.name))
     return scans
-
-
-def _is_unplaced(volume: Volume) -> bool:
-    return not volume.is_oriented and volume.orientation == _AS_STORED
-
-
-def _is_radiograph(image: Volume) -> bool:
-    return image.data.shape[3] == 1 and image.source is not None and image.source.format == "dicom"
-
-
-def _name(volume: Volume, otherwise: str) -> str:
-    return volume.source.path.name if volume.source is not None else otherwise

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.datasets import Case, read_case_image, read_case_mask
+from napari_seg3d.datasets import Case, files_of, read_case_image, read_case_mask
 from napari_seg3d.errors import Cancelled, WriteError
 from napari_seg3d.files import user_folder, write_error
 from napari_seg3d.transforms import Pipeline, preprocess
@@ -85,6 +85,7 @@ def prepare(
     labels: Mapping[int, str],
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    merged: Mapping[int, int] | None = None,
 ) -> list[CachedCase]:
     """Return every case preprocessed, making those that are not on disk yet.
 
@@ -98,6 +99,8 @@ def prepare(
         Mask values to learn; class 1 is the lowest. Other values become background.
     progress, cancelled : callable, optional
         Told (done, total) after, and asked before, each case.
+    merged : mapping of int to int, optional
+        What the values in the masks count as: that of the data set.
 
     Raises
     ------
@@ -115,7 +118,7 @@ def prepare(
     def one(case: Case) -> CachedCase:
         if cancelled is not None and cancelled():
             raise Cancelled("The preparation was cancelled.")
-        return _prepare_one(case, pipeline, values, root)
+        return _prepare_one(case, pipeline, values, root, merged or {})
 
     # Threads, not processes: reading, resampling and writing happen outside the interpreter lock, and one case each bounds the memory.
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
@@ -133,11 +136,11 @@ def prepare(
     return [made[case.id] for case in cases]
 
 
-def _prepare_one(case: Case, pipeline: Pipeline, values: list[int], root: Path) -> CachedCase:
-    folder = root / _key(case, pipeline, values)
+def _prepare_one(case: Case, pipeline: Pipeline, values: list[int], root: Path, merged: Mapping[int, int]) -> CachedCase:
+    folder = root / _key(case, pipeline, values, merged)
     if not (folder / "case.json").exists():
         image = read_case_image(case)
-        mask = read_case_mask(case, image)
+        mask = read_case_mask(case, image, merged)
         classes = mask.with_data(_to_classes(mask.data, values))
         processed, target = preprocess(pipeline, image, classes)
         assert target is not None
@@ -154,10 +157,11 @@ def _prepare_one(case: Case, pipeline: Pipeline, values: list[int], root: Path) 
     return CachedCase(case.id, folder, _grid(stored["grid"]), _grid(stored["native"]), stored["lowest"])
 
 
-def _key(case: Case, pipeline: Pipeline, values: list[int]) -> str:
-    paths = [path.absolute() for path in (*case.images, case.mask) if path is not None]
+def _key(case: Case, pipeline: Pipeline, values: list[int], merged: Mapping[int, int]) -> str:
+    paths = [path.absolute() for path in files_of(case)]
     files = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for path in paths for file in _files_of(path)]
-    text = json.dumps([_VERSION, files, pipeline.to_list(), values])
+    parts = [part.value for part in case.parts]
+    text = json.dumps([_VERSION, files, pipeline.to_list(), values, parts, sorted(merged.items())])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -100,7 +100,12 @@ def _prepare_data(run: Run, config: TrainConfig) -> _Data:
     run.add_event("plan", **plan.as_event(), train_cases=len(split.train), validation_cases=len(split.validation))
     ordered = [cases[name] for name in (*split.train, *split.validation)]
     cached = prepare(
-        ordered, Pipeline.from_list(plan.spec.pipeline), labels, ProgressEvents(run, "Preparing the cases"), run.stop_asked
+        ordered,
+        Pipeline.from_list(plan.spec.pipeline),
+        labels,
+        ProgressEvents(run, "Preparing the cases"),
+        run.stop_asked,
+        dataset.merged,
     )
     # The case to watch: the one that shows most labels.
     shown = max((cases[name] for name in split.validation), key=lambda case: (len(report.facts[case.id].label_counts), case.id))

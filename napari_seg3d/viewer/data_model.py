@@ -50,6 +50,7 @@ class DataModel(QObject):
             self._case_job.cancel()
 
         labels = (self.report.dataset if self.report else self.dataset).labels if self.dataset else {}
+        merged = self.dataset.merged if self.dataset else {}
 
         def read(_job: Job) -> tuple[Picture, Picture | None, Seg3dError | None]:
             image = read_case_image(case)
@@ -57,7 +58,7 @@ class DataModel(QObject):
             if case.mask is None:
                 return picture, None, None
             try:
-                mask = read_case_mask(case, image)
+                mask = read_case_mask(case, image, merged)
             except (GeometryError, LabelError) as error:
                 return picture, None, type(error)(error.what, f"Only the image is shown. {error.fix}")
             return picture, Picture.of(mask, f"{case.id} mask", labels), None

@@ -162,7 +162,8 @@ def test_overlapping_segments_are_refused_in_one_sentence(tmp_path: Path) -> Non
         files = write_ct(tmp_path / "images" / f"p{number}", f"ID {number}", number)
         write_seg(tmp_path / "masks" / f"p{number}.dcm", files, overlapping if number else ball(number))
     report = check_dataset(open_dataset(tmp_path))
-    assert errors(report) == ["p1.dcm holds 2 labels that may overlap, each in a channel of its own."]
+    both = int((ball(0) & ball(1)).sum())
+    assert errors(report) == [f"p1.dcm: the labels 1 (Ball 1) and 2 (Ball 2) overlap in {both} voxels."]
     assert [case.id for case in report.sound] == ["p0"]
 
 
@@ -230,7 +231,7 @@ def write_separated(path: Path, marked: np.ndarray) -> None:
     scipy.io.savemat(path, {"label_separated": marked.astype(np.float64)})
 
 
-def test_radiographs_with_separated_labels_are_paired_and_their_masks_refused(tmp_path: Path) -> None:
+def test_radiographs_with_separated_labels_that_overlap_are_paired_and_their_masks_refused(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(2):
         write_radiograph(
@@ -243,7 +244,7 @@ def test_radiographs_with_separated_labels_are_paired_and_their_masks_refused(tm
     assert named_pairs(dataset) == {"000": "000.mat", "001": "001.mat"}
     report = check_dataset(dataset)
     assert report.sound == ()
-    assert all("3 labels that may overlap" in what for what in errors(report))
+    assert all("the labels 1 and 2 overlap in 75 voxels" in what for what in errors(report))
     assert len(errors(report)) == 2
     assert any("right and left are not known" in problem.what for problem in report.problems)
 

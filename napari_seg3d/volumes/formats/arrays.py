@@ -175,9 +175,12 @@ def _separate(pages: NDArray[np.generic]) -> tuple[NDArray[np.generic], dict[int
             "all above 0.5 was read as the label.",
         )
     labels = {}
-    for channel in range(len(pages) if len(pages) > 1 else 0):
-        others = np.delete(painted, channel, axis=0).any(axis=0)
-        if painted[channel].any() and np.array_equal(painted[channel], ~others):
-            labels[channel + 1] = Label("background")
-            notes += (f"Label {channel + 1} is exactly where no other is: it was named background.",)
+    counts = painted.sum(axis=0, dtype=values.dtype) if len(pages) > 1 else np.zeros(1)
+    if (counts > 0).all():
+        # Where no two labels overlap, each is exactly where no other is: the background is the largest of them.
+        alone = [channel for channel in range(len(pages)) if (counts[painted[channel]] == 1).all() and painted[channel].any()]
+        background = max(alone, key=lambda channel: np.count_nonzero(painted[channel]), default=None)
+        if background is not None:
+            labels[background + 1] = Label("background")
+            notes += (f"Label {background + 1} is where no other is, and all are everywhere: it was named background.",)
     return np.where(painted, values, 0).astype(values.dtype), labels, notes
