@@ -9,7 +9,7 @@ from pathlib import Path
 import napari
 from napari.utils.notifications import show_error, show_info, show_warning
 
-from napari_seg3d.errors import Cancelled, Seg3dError
+from napari_seg3d.errors import Cancelled, ReadError, Seg3dError
 from napari_seg3d.viewer.jobs import Job, wait_for
 from napari_seg3d.viewer.layers import LayerTuple, frame_of
 from napari_seg3d.viewer.look import go_to_centre, show_radiological
@@ -100,8 +100,8 @@ def _prepare(viewer: napari.Viewer) -> None:
 def _is_ours(path: Path) -> bool:
     try:
         return recognise(path) is not None or is_volume_path(path)
-    except OSError:
-        return is_volume_path(path)
+    except ReadError:
+        return is_volume_path(path)  # reading it says what is wrong with it
 
 
 def _listed(path: Paths) -> list[str]:

@@ -47,8 +47,16 @@ def recognise(path: str | Path) -> Format | None:
     """Return the format that the content of a file or folder has, or None.
 
     Where the content could be of several formats (or has no mark of its own), the name decides.
+
+    Raises
+    ------
+    ReadError
+        There is no such file, it is empty, or it may not be read.
     """
-    path = Path(path)
+    return _guarded(Path(path), _recognise)
+
+
+def _recognise(path: Path) -> Format | None:
     if path.is_file():
         # Voxels alone have no mark.
         path = next((header for one in FORMATS if (header := one.header_of(path)) is not None), path)
@@ -223,7 +231,7 @@ def _guarded(path: Path, read: Callable[[Path], T], format_name: str = "") -> T:
 
 
 def _format_of(path: Path) -> Format:
-    found = recognise(path)
+    found = _recognise(path)
     if found is not None:
         return found
     if path.is_dir():

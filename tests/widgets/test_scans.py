@@ -72,6 +72,10 @@ def test_files_open_beside_each_other_and_a_bad_one_opens_none(viewer, scans, tm
     assert len(viewer.layers) == 2
     assert "bad.nii.gz" in scans.notice.text().replace("\u200b", "")
     assert "cut off" in scans.notice.text()
+    bad.unlink()
+    opened(scans, SCAN, bad)
+    assert len(viewer.layers) == 2
+    assert scans.notice.text().replace("\u200b", "").startswith(f"{bad} does not exist.")
 
 
 def test_one_series_opens_at_once(viewer, scans, study):
