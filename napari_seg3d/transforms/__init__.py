@@ -1,7 +1,38 @@
 """One description of a pipeline <-> the torchio transforms that run it, in the preview, in training and in prediction."""
 
 from napari_seg3d.transforms.augment import augment, augmentation_pipeline
-from napari_seg3d.transforms.pipeline import TRANSFORMS, Pipeline, Step
+from napari_seg3d.transforms.catalogue import catalogue, info
+from napari_seg3d.transforms.parameter import Parameter, TransformInfo
+from napari_seg3d.transforms.pipeline import Pipeline, Step
 from napari_seg3d.transforms.preprocess import preprocess, preprocessing_pipeline
+from napari_seg3d.transforms.recipe import (
+    Recipe,
+    check_augmentation,
+    check_preprocessing,
+    load_preset,
+    load_recipe,
+    parse_recipe,
+    presets,
+    save_recipe,
+)
 
-__all__ = ["TRANSFORMS", "Pipeline", "Step", "augment", "augmentation_pipeline", "preprocess", "preprocessing_pipeline"]
+__all__ = [
+    "Parameter",
+    "Pipeline",
+    "Recipe",
+    "Step",
+    "TransformInfo",
+    "augment",
+    "augmentation_pipeline",
+    "catalogue",
+    "check_augmentation",
+    "check_preprocessing",
+    "info",
+    "load_preset",
+    "load_recipe",
+    "parse_recipe",
+    "preprocess",
+    "preprocessing_pipeline",
+    "presets",
+    "save_recipe",
+]

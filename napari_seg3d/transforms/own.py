@@ -1,0 +1,117 @@
+"""The transforms that torchio has not, or not for masks as we need them; made as torchio's own, so that they compose like them.
+
+Loaded only where a pipeline runs (it imports torchio).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch  # noqa: TID253  see above
+import torchio  # noqa: TID253
+
+_FOLLOWING = ("edge", "reflect", "symmetric", "wrap")
+
+
+class HUWindow(torchio.transforms.intensity_transform.IntensityTransform):  # type: ignore[misc]  # torchio is untyped to mypy
+    """Cut to a window given by its level and width, and bring it into a range.
+
+    Parameters
+    ----------
+    level, width : float
+        Middle and extent of the window, in the units of the image (HU for CT).
+    out_min_max : two floats
+        What the ends of the window become.
+    """
+
+    def __init__(self, level: float, width: float, out_min_max: tuple[float, float] = (0.0, 1.0), **base: Any) -> None:
+        super().__init__(**base)
+        self.level, self.width, self.out_min_max = level, width, out_min_max
+        self.args_names = ["level", "width", "out_min_max"]
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Change the image in place."""
+        low, high = self.out_min_max
+        for image in self.get_images(subject):
+            share = (image.data.float() - (self.level - self.width / 2)) / self.width
+            image.set_data(share.clamp_(0, 1) * (high - low) + low)
+        return subject
+
+
+class ContextSlices(torchio.transforms.intensity_transform.IntensityTransform):  # type: ignore[misc]
+    """Put the neighbours of each slice beside it as channels: ``(C, I, J, K)`` becomes ``(C * (2 n + 1), I, J, K)``.
+
+    The channels of one offset stay together: all channels n slices below first, those n slices above last. Beyond the ends the last
+    slice is repeated.
+
+    Parameters
+    ----------
+    neighbours : int
+        How many slices on each side.
+    axis : int
+        The axis along which slices lie.
+    """
+
+    def __init__(self, neighbours: int, axis: int, **base: Any) -> None:
+        super().__init__(**base)
+        self.neighbours, self.axis = neighbours, axis
+        self.args_names = ["neighbours", "axis"]
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Change the image in place."""
+        for image in self.get_images(subject):
+            last = image.data.shape[1 + self.axis] - 1
+            places = torch.arange(last + 1)
+            shifted = [
+                image.data.index_select(1 + self.axis, (places + offset).clamp(0, last))
+                for offset in range(-self.neighbours, self.neighbours + 1)
+            ]
+            image.set_data(torch.cat(shifted))
+        return subject
+
+
+class Pad(torchio.Pad):  # type: ignore[misc]
+    """Pad; the mask with background, unless the image is continued by itself, which the mask then follows."""
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Change image and mask in place."""
+        if self.padding_mode in _FOLLOWING:
+            return super().apply_transform(subject)
+        image = subject.get_images_dict(intensity_only=True)
+        for names, mode in ((list(image), self.padding_mode), ([name for name in _names(subject) if name not in image], 0)):
+            if names:
+                subject = torchio.Pad(self.padding, padding_mode=mode, include=names, copy=False).apply_transform(subject)
+        return subject
+
+
+class CropOrPad(torchio.CropOrPad):  # type: ignore[misc]
+    """Crop or pad to a size, padding as `Pad` does."""
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Return a subject of the new size."""
+        padding, cropping = self._compute_crop_or_pad(subject, self._resolve_target_voxels(subject))
+        if padding is not None and not self.only_crop:
+            subject = Pad(padding, padding_mode=self.padding_mode)(subject)
+        if cropping is not None and not self.only_pad:
+            subject = torchio.Crop(cropping)(subject)
+        return subject
+
+
+class EnsureShapeMultiple(torchio.EnsureShapeMultiple):  # type: ignore[misc]
+    """Crop or pad to a multiple; the image is padded with its minimum, because 0 may be anything."""
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Return a subject of the new size."""
+        shares = np.array(subject.spatial_shape) / self.target_multiple
+        size = np.maximum((np.floor if self.method == "crop" else np.ceil)(shares), 1) * self.target_multiple
+        # A side shorter than the multiple cannot be cropped to it.
+        return CropOrPad(tuple(int(side) for side in size), padding_mode="minimum")(subject)
+
+
+def _names(subject: torchio.Subject) -> list[str]:
+    return list(subject.get_images_dict(intensity_only=False))
+
+
+#: Those that take the place of torchio's of the same name, and those that torchio has not.
+TRANSFORMS: dict[str, Any] = {kind.__name__: kind for kind in (HUWindow, ContextSlices, Pad, CropOrPad, EnsureShapeMultiple)}

@@ -1,0 +1,1 @@
+"""The tables of the catalogue, one for each kind of transform."""
