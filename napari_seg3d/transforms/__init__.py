@@ -2,6 +2,7 @@
 
 from napari_seg3d.transforms.augment import augment, augmentation_pipeline
 from napari_seg3d.transforms.catalogue import catalogue, info
+from napari_seg3d.transforms.fit import fit, is_fitted
 from napari_seg3d.transforms.parameter import Parameter, TransformInfo
 from napari_seg3d.transforms.pipeline import Pipeline, Step
 from napari_seg3d.transforms.preprocess import preprocess, preprocessing_pipeline
@@ -15,24 +16,29 @@ from napari_seg3d.transforms.recipe import (
     presets,
     save_recipe,
 )
+from napari_seg3d.transforms.run import Trace, run
 
 __all__ = [
     "Parameter",
     "Pipeline",
     "Recipe",
     "Step",
+    "Trace",
     "TransformInfo",
     "augment",
     "augmentation_pipeline",
     "catalogue",
     "check_augmentation",
     "check_preprocessing",
+    "fit",
     "info",
+    "is_fitted",
     "load_preset",
     "load_recipe",
     "parse_recipe",
     "preprocess",
     "preprocessing_pipeline",
     "presets",
+    "run",
     "save_recipe",
 ]

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.transforms.pipeline import Pipeline, Step
+from napari_seg3d.transforms.run import run
+from napari_seg3d.volumes import Volume
 
 
 def augmentation_pipeline() -> Pipeline:
@@ -41,15 +43,7 @@ def augment(
     seed : int
         The same seed gives the same result to the bit; the caller's random state is left as it was.
     """
-    import torch
-    import torchio
-
-    subject = torchio.Subject(
-        image=torchio.ScalarImage(tensor=torch.from_numpy(image), affine=np.diag([*spacing, 1.0])),
-        mask=torchio.LabelMap(tensor=torch.from_numpy(mask[np.newaxis]), affine=np.diag([*spacing, 1.0])),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        subject = pipeline.to_torchio()(subject)
-    # torchio gives labels back as float32 after a spatial transform.
-    return subject.image.data.numpy(), np.rint(subject.mask.data[0].numpy()).astype(np.uint8)
+    affine = np.diag([*spacing, 1.0])
+    changed, moved = run(pipeline, Volume(image, affine), Volume(mask[np.newaxis], affine, "labels"), seed)
+    assert moved is not None
+    return changed.data, moved.data[0].astype(np.uint8, copy=False)  # type: ignore[return-value]  # `run` gives float32

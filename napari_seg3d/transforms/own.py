@@ -11,6 +11,7 @@ import numpy as np
 import torch  # noqa: TID253  see above
 import torchio  # noqa: TID253
 
+_SAME_SPACING = 0.01
 _FOLLOWING = ("edge", "reflect", "symmetric", "wrap")
 
 
@@ -71,6 +72,36 @@ class ContextSlices(torchio.transforms.intensity_transform.IntensityTransform): 
         return subject
 
 
+class Resample(torchio.Resample):  # type: ignore[misc]
+    """Change the voxel size, unless it is the same within a hundredth: that would only blur."""
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Change image and mask in place."""
+        if np.allclose(subject.spacing, self.target, rtol=_SAME_SPACING):
+            return subject
+        return super().apply_transform(subject)
+
+
+class Clamp(torchio.Clamp):  # type: ignore[misc]
+    """Cut values off; without any limit, nothing."""
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Change the image in place."""
+        return subject if self.out_min is None and self.out_max is None else super().apply_transform(subject)
+
+
+class ZNormalization(torchio.ZNormalization):  # type: ignore[misc]
+    """Bring to mean 0 and standard deviation 1; a volume without any contrast, such as a patch of air, becomes 0."""
+
+    @staticmethod
+    def znorm(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the normalised values; only those in `mask` are measured."""
+        values = tensor[mask].float()
+        if len(values) < 2 or not values.std() > 0:
+            return torch.zeros_like(tensor, dtype=torch.float32)
+        return (tensor.float() - values.mean()) / values.std()
+
+
 class Pad(torchio.Pad):  # type: ignore[misc]
     """Pad; the mask with background, unless the image is continued by itself, which the mask then follows."""
 
@@ -114,4 +145,7 @@ def _names(subject: torchio.Subject) -> list[str]:
 
 
 #: Those that take the place of torchio's of the same name, and those that torchio has not.
-TRANSFORMS: dict[str, Any] = {kind.__name__: kind for kind in (HUWindow, ContextSlices, Pad, CropOrPad, EnsureShapeMultiple)}
+TRANSFORMS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (HUWindow, ContextSlices, Resample, Clamp, ZNormalization, Pad, CropOrPad, EnsureShapeMultiple)
+}

@@ -42,13 +42,11 @@ def build(step: Step) -> torchio.Transform:
     arguments: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in step.values.items()}
     arguments["p"] = step.probability
     try:
-        if step.name in own.TRANSFORMS:
-            return own.TRANSFORMS[step.name](**arguments)
         if step.name in _SPECIAL:
             arguments = _SPECIAL[step.name](step, arguments)
         if arguments.get("masking_method") == "mean":
             arguments["masking_method"] = torchio.ZNormalization.mean
-        return getattr(torchio, step.name)(**arguments)
+        return (own.TRANSFORMS.get(step.name) or getattr(torchio, step.name))(**arguments)
     except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(
             f"{step.name} cannot be used with {dict(step.parameters)}: {error}.", "Correct its parameters."
