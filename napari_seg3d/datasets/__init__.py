@@ -1,10 +1,12 @@
 """Which image belongs to which mask, whether they are sound, and who trains and who validates."""
 
+from napari_seg3d.datasets.by_hand import with_pair, without_pair
 from napari_seg3d.datasets.check import CaseFacts, Report, check_dataset
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem, files_of
-from napari_seg3d.datasets.layouts import find_masks, open_dataset
+from napari_seg3d.datasets.layouts import find_masks
 from napari_seg3d.datasets.manifest import load_dataset, save_dataset
 from napari_seg3d.datasets.masks import read_mask
+from napari_seg3d.datasets.opening import import_dataset, open_dataset
 from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
 from napari_seg3d.datasets.placing import place_mask
 from napari_seg3d.datasets.reading import find_scans, mask_name, read_case_image, read_case_mask
@@ -27,6 +29,7 @@ __all__ = [
     "files_of",
     "find_masks",
     "find_scans",
+    "import_dataset",
     "load_dataset",
     "mask_name",
     "open_dataset",
@@ -38,4 +41,6 @@ __all__ = [
     "same_subject_groups",
     "save_dataset",
     "split_by_subject",
+    "with_pair",
+    "without_pair",
 ]

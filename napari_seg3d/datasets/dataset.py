@@ -10,7 +10,7 @@ from typing import Literal
 from napari_seg3d.errors import DatasetError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class MaskPart:
     """The file of one label, where each label has a mask of its own: what is not 0 in it is that label."""
 
@@ -34,7 +34,7 @@ class Case:
     subject : str
         Who was scanned. Cases of one subject never go to both sides of a split.
     reason : str
-        Why image and mask were put together, for a person to judge.
+        Why image and mask were put together, for a person to judge; or why there is no mask, where that is as it should be.
     sureness : float
         How sure that is: 1 where a list or a person says so, less where names only resemble each other.
     parts : tuple of MaskPart

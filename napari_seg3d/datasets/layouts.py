@@ -6,16 +6,17 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from napari_seg3d.datasets import decathlon
-from napari_seg3d.datasets.dataset import Case, Dataset, Problem
+from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem
 from napari_seg3d.datasets.ids import unique_ids
 from napari_seg3d.datasets.listing import is_whole, list_folder, scan_name, without_pictures
-from napari_seg3d.datasets.manifest import load_dataset, manifest_in
 from napari_seg3d.datasets.names import Role, folder_role, name_role, token_role, tokens
-from napari_seg3d.datasets.orphans import lone_image, lone_mask
+from napari_seg3d.datasets.orphans import TEST_IMAGE, lone_image, lone_mask
 from napari_seg3d.datasets.pairing import Item, Pair, Pairing, pair_by_name
+from napari_seg3d.datasets.parts import Parts, find_parts, label_files_beside
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS_FILE
 from napari_seg3d.datasets.subjects import read_subjects, subject_from_name
 from napari_seg3d.errors import DatasetError
@@ -23,51 +24,36 @@ from napari_seg3d.volumes import GRID_SUFFIXES
 
 #: Deepest folder that is looked into; a whole disk chosen by mistake must not be searched.
 DEPTH = 5
+_NO_LABEL = ("background", "bg")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
+    """A volume in a data set, and what the folders that it lies in say about it."""
+
     item: Item
-    role: Role | None  # what its folders say
+    role: Role | None
     is_test: bool
 
 
-def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: str | Path | None = None) -> Dataset:
-    """Find the cases of a data set by the names of its folders and files.
-
-    Understood are the decathlon's and nnU-Net's ``imagesTr``, ``labelsTr``, ``imagesTs`` and ``dataset.json``;
-    ``<mode>/Img`` and ``<mode>/Mask``; ``images`` and ``labels``, ``img`` and ``seg`` and their like; images with masks beside
-    them (``scan.nii.gz``, ``scan_seg.nii.gz``), in one folder or one per patient; images without masks; and any two folders. A
-    folder with the slices of a DICOM series is one image, called by its name; pictures and arrays beside scans are none.
+def open_folder(root: Path, mask_root: Path | None = None, subjects: Path | None = None) -> Dataset:
+    """Find the cases of a data set by the names of its folders and files; see :func:`napari_seg3d.datasets.open_dataset`.
 
     Parameters
     ----------
-    folder : path-like
-        The data set, its ``dataset.yaml``, or its images. A folder that holds a ``dataset.yaml`` opens as that says.
-    masks : path-like, optional
-        The masks, when they do not lie in `folder` under a name that says so.
-    subjects : path-like, optional
-        CSV with the columns ``case`` and ``subject``. Left out, a ``subjects.csv`` in `folder` counts, else the names.
-
-    Returns
-    -------
-    Dataset
-        Whatever could be paired, and what could not as problems. No voxel was read, and of DICOM folders a few headers.
+    root : Path
+        The data set, or its images.
+    mask_root : Path, optional
+        The masks, when they do not lie in `root` under a name that says so.
+    subjects : Path, optional
+        CSV with the columns ``case`` and ``subject``. Left out, a ``subjects.csv`` in `root` counts, else the names.
 
     Raises
     ------
     DatasetError
-        A folder is missing or holds no images, or ``dataset.json`` or the table of subjects is broken.
+        There are no images, or ``dataset.json`` or the table of subjects is broken.
     """
-    manifest = manifest_in(Path(folder).expanduser()) if masks is None else None
-    if manifest is not None:
-        dataset = load_dataset(manifest)
-        if subjects is None:
-            return dataset
-        return replace(dataset, cases=read_subjects(Path(subjects), dataset.cases), subjects_known=True)
-    root = _existing_folder(folder)
-    mask_root = _existing_folder(masks) if masks is not None else None
     if mask_root is not None and mask_root.resolve() == root.resolve():
         mask_root = None
     problems: list[Problem] = []
@@ -79,9 +65,9 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
     else:
         # One folder may hold the other.
         inside = mask_root.resolve() if mask_root.resolve().is_relative_to(root.resolve()) else None
-        images = [one for one in _volumes(root) if one.role != "mask" and not _lies_in(one.item.path, inside)]
+        images = [one for one in volumes_in(root) if one.role != "mask" and not _lies_in(one.item.path, inside)]
         taken = {found.item.path.resolve() for found in images}
-        mask_items = [one.item for one in _volumes(mask_root) if one.role != "image" and one.item.path.resolve() not in taken]
+        mask_items = [one.item for one in volumes_in(mask_root) if one.role != "image" and one.item.path.resolve() not in taken]
         in_mask_folder = True
     if not images:
         raise _no_images(root, mask_items)
@@ -90,28 +76,52 @@ def open_dataset(folder: str | Path, masks: str | Path | None = None, subjects: 
     if not image_items:
         raise DatasetError(f"{root} holds no complete case. {problems[-1].what}", problems[-1].fix)
     to_train = [item for item in image_items if item.path not in test_images]
-    pairing = _pair(to_train, mask_items, in_mask_folder, description, problems)
     ids = unique_ids(image_items)
-    masks_of = {pair.image: pair for pair in pairing.pairs}
-    cases = [_case(ids[item], item, masks_of.get(item)) for item in image_items]
+    parts = find_parts(to_train, mask_items)
+    labels = description.labels if description else {}
+    if parts:
+        labels = _label_values(parts, labels)
+        in_parts = {item for one in parts for item in one.masks.values()}
+        lone_masks = unused = tuple(item for item in mask_items if item not in in_parts)
+        masks_of = {one.image: _case_in_parts(ids[one.image], one, labels) for one in parts}
+    else:
+        pairing = _pair(to_train, mask_items, in_mask_folder, description, problems)
+        paired = {pair.mask for pair in pairing.pairs}
+        lone_masks, unused = pairing.lone_masks, tuple(item for item in mask_items if item not in paired)
+        masks_of = {pair.image: _case(ids[pair.image], pair.image, pair) for pair in pairing.pairs}
+        disputed = set(to_train) - set(pairing.lone_images) - set(masks_of)
+        to_train = [item for item in to_train if item not in disputed]
+    cases = [masks_of.get(item) or _case(ids[item], item, is_test=item.path in test_images) for item in image_items]
     if mask_items:
-        problems += [lone_image(item.path) for item in pairing.lone_images]
-        problems += [lone_mask(item.path) for item in pairing.lone_masks]
+        problems += [lone_image(item.path) for item in to_train if item not in masks_of]
+        problems += [lone_mask(item.path) for item in lone_masks]
+    if description is not None and description.cases not in (None, len(masks_of)):
+        problems.append(
+            Problem(
+                "warning",
+                f"{decathlon.FILE_NAME} speaks of {description.cases} training cases, and there are {len(masks_of)}.",
+                "Copy the missing ones, or correct the number.",
+                path=root,
+            )
+        )
     case_of = {path: ids[item] for item in image_items for path in item.paths}
     problems = [_with_case(problem, case_of) for problem in problems]
     dataset_cases = tuple(sorted(cases, key=lambda case: case.id))
-    table = Path(subjects) if subjects is not None else root / SUBJECTS_FILE
+    table = subjects if subjects is not None else root / SUBJECTS_FILE
     subjects_known = subjects is not None or table.is_file()
     if subjects_known:
         dataset_cases = read_subjects(table, dataset_cases)
     return Dataset(
         root=root,
         cases=dataset_cases,
-        labels=description.labels if description else {},
+        labels=labels,
         problems=tuple(problems),
         mask_root=mask_root,
-        unused_masks=tuple(item.path for item in pairing.lone_masks),
+        unused_masks=tuple(item.path for item in unused),
         subjects_known=subjects_known,
+        title=description.name if description else "",
+        modality=description.modality if description else "",
+        channels=description.channels if description else (),
     )
 
 
@@ -123,10 +133,10 @@ def find_masks(folder: str | Path) -> list[Item]:
     DatasetError
         The folder is missing or holds no volumes.
     """
-    root = _existing_folder(folder)
+    root = existing_folder(folder)
     if is_whole(root):
         return [Item((root,), scan_name(root))]
-    found = _volumes(root)
+    found = volumes_in(root)
     if not found:
         raise _no_images(root, [])
     images, masks, in_mask_folder = _split_by_role(root, [])
@@ -135,7 +145,8 @@ def find_masks(folder: str | Path) -> list[Item]:
     return [Item(item.paths, name) for item, name in unique_ids(items).items()]
 
 
-def _existing_folder(folder: str | Path) -> Path:
+def existing_folder(folder: str | Path) -> Path:
+    """Return a folder as an absolute path; raises DatasetError where it is none."""
     path = Path(folder).expanduser().absolute()
     if not path.exists():
         raise DatasetError(f"{path} does not exist.", "Check the path; is the disk connected?")
@@ -155,8 +166,9 @@ def _description(root: Path, mask_root: Path | None) -> decathlon.Description | 
     return decathlon.read_description(file) if file.is_file() else None
 
 
-def _volumes(root: Path) -> list[_Found]:
-    found: list[_Found] = []
+def volumes_in(root: Path) -> list[Found]:
+    """Return the volumes in and below a folder, as few levels down as data sets have."""
+    found: list[Found] = []
     _collect(root, (), found)
     left: set[Path] = set()
     images = [one.item.path for one in found if one.role != "mask"]
@@ -166,7 +178,7 @@ def _volumes(root: Path) -> list[_Found]:
     return sorted((one for one in found if one.item.path in left), key=lambda one: (one.item.group, one.item.path.name))
 
 
-def _collect(folder: Path, parts: tuple[str, ...], found: list[_Found]) -> None:
+def _collect(folder: Path, parts: tuple[str, ...], found: list[Found]) -> None:
     listing = list_folder(folder)
     roles = [folder_role(part) for part in parts]
     role = next((role for role, _ in reversed(roles) if role is not None), None)
@@ -177,15 +189,15 @@ def _collect(folder: Path, parts: tuple[str, ...], found: list[_Found]) -> None:
         is_named_by_folder = path == folder and bool(roles) and roles[-1][0] is None
         group = "/".join(groups[:-1] if is_named_by_folder else groups)
         item = Item((path,), scan_name(path), group)
-        found.append(_Found(item, "mask" if path in listing.segmentations else role, is_test))
+        found.append(Found(item, "mask" if path in listing.segmentations else role, is_test))
     if len(parts) < DEPTH:
         for entry in listing.folders:
             _collect(entry, (*parts, entry.name), found)
 
 
-def _split_by_role(root: Path, problems: list[Problem]) -> tuple[list[_Found], list[Item], bool]:
+def _split_by_role(root: Path, problems: list[Problem]) -> tuple[list[Found], list[Item], bool]:
     """Return the images, the masks, and whether a folder says that they are masks."""
-    found = _volumes(root)
+    found = volumes_in(root)
     images = [one for one in found if one.role == "image"]
     # Masks of the test part judge a finished model; nobody trains on them.
     masks = [one.item for one in found if one.role == "mask" and not one.is_test]
@@ -201,10 +213,13 @@ def _split_by_role(root: Path, problems: list[Problem]) -> tuple[list[_Found], l
         problems += _unused([one for one in others if one not in named])
         return [one for one in images if one not in beside], [one.item for one in (*named, *beside)], False
     named = [one for one in others if name_role(one.item.name) == "mask" or _is_mask_beside(one.item, others)]
+    if not named:
+        beside_labels = set(label_files_beside([one.item for one in others]))
+        named = [one for one in others if one.item in beside_labels]
     return [one for one in others if one not in named], [one.item for one in named], False
 
 
-def _is_mask_beside(item: Item, others: Sequence[_Found]) -> bool:
+def _is_mask_beside(item: Item, others: Sequence[Found]) -> bool:
     parts = tokens(item.name)
     names = {tokens(other.item.name) for other in others}
     return any(
@@ -212,7 +227,7 @@ def _is_mask_beside(item: Item, others: Sequence[_Found]) -> bool:
     )
 
 
-def _unused(found: Sequence[_Found]) -> list[Problem]:
+def _unused(found: Sequence[Found]) -> list[Problem]:
     if not found:
         return []
     folder = found[0].item.path.parent
@@ -241,10 +256,10 @@ def _join_channels(
         return list(images)
     mask_names = {mask.name for mask in masks}
     has_own_masks = any(base in mask_names for _, base in numbered)
-    cases_share_a_name = len(numbered) == 1 and not has_own_masks and (description is None or description.channels is None)
+    cases_share_a_name = len(numbered) == 1 and not has_own_masks and (description is None or not description.channels)
     if cases_share_a_name:  # scan_0000, scan_0001, …: cases that somebody counted from zero
         return list(images)
-    declared = description.channels if description is not None else None
+    declared = len(description.channels) if description is not None else 0
     count = declared or len(complete.most_common(1)[0][0])
     joined = []
     for (group, base), channels in sorted(numbered.items()):
@@ -282,7 +297,7 @@ def _pair(
         image, mask = (by_path.get(path) for path in entry)
         absent = [path for path, item in zip(entry, (image, mask), strict=True) if item is None and not path.is_file()]
         if image is not None and mask is not None:
-            listed.append(Pair(image, mask, f"listed in {decathlon.FILE_NAME}"))
+            listed.append(Pair(image, mask, f"listed in {decathlon.FILE_NAME}", 1.0))
         elif absent:
             what = f"{decathlon.FILE_NAME} lists {absent[0]}, which does not exist."
             problems.append(Problem("error", what, "Copy the file into the data set, or remove its entry.", path=absent[0]))
@@ -299,14 +314,30 @@ def _without_channel(item: Item) -> Path:
     return item.path.with_name(item.name + ending)
 
 
-def _case(case_id: str, item: Item, pair: Pair | None) -> Case:
+def _case(case_id: str, item: Item, pair: Pair | None = None, is_test: bool = False) -> Case:
     return Case(
         id=case_id,
         images=item.paths,
         mask=pair.mask.path if pair is not None else None,
         subject=subject_from_name(case_id, item.group),
-        reason=pair.reason if pair is not None else "",
+        reason=pair.reason if pair is not None else TEST_IMAGE if is_test else "",
+        sureness=pair.sureness if pair is not None else 1.0,
     )
+
+
+def _label_values(parts: Sequence[Parts], named: Mapping[int, str]) -> dict[int, str]:
+    """Return a value for each label that has files: that of ``dataset.json`` where this knows the name, else by alphabet."""
+    values = {name.lower(): value for value, name in named.items()}
+    names = sorted({name for one in parts for name in one.masks if name.lower() not in _NO_LABEL}, key=str.lower)
+    free = (value for value in count(1) if value not in named)
+    return dict(sorted({values.get(name.lower()) or next(free): name for name in names}.items()))
+
+
+def _case_in_parts(case_id: str, parts: Parts, labels: Mapping[int, str]) -> Case:
+    values = {name: value for value, name in labels.items()}
+    files = sorted(MaskPart(values[name], item.path) for name, item in parts.masks.items() if name in values)
+    case = _case(case_id, parts.image)
+    return replace(case, mask=files[0].path, parts=tuple(files), reason=parts.reason, sureness=parts.sureness)
 
 
 def _with_case(problem: Problem, case_of: Mapping[Path, str]) -> Problem:

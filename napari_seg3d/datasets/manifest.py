@@ -34,8 +34,13 @@ _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  
 _DUMPER: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text may name a case: it becomes the name of files."""
+    return bool(text.strip(". ")) and len(text) <= _LONGEST_ID and not _NO_ID.search(text)
+
+
 def _plain_id(text: str) -> str:
-    if not text.strip(". ") or len(text) > _LONGEST_ID or _NO_ID.search(text):
+    if not is_id(text):
         raise ValueError(f"{text[:60]!r} is no id: it becomes the name of files, so it must hold no / \\ : and no line breaks")
     return text
 
@@ -257,8 +262,9 @@ def _case_entry(case: Case, write: Callable[[Path], str]) -> dict[str, object]:
     elif case.mask is not None:
         entry["mask"] = write(case.mask)
     entry["subject"] = case.subject
-    if case.mask is not None:
+    if case.reason:
         entry["reason"] = case.reason
+    if case.sureness < 1:
         entry["sureness"] = case.sureness
     return entry
 

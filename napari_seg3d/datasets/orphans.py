@@ -7,11 +7,14 @@ from pathlib import Path
 
 from napari_seg3d.datasets.dataset import Case, Problem
 
+#: Why a case that lies with the test images has no mask, and needs none.
+TEST_IMAGE = "one of the test images"
+
 
 def pairing_problems(cases: Sequence[Case], unused_masks: Sequence[Path]) -> tuple[Problem, ...]:
-    """Return a problem for every image without a mask, where others have one, and for every mask without an image."""
+    """Return a problem for every image that should have a mask and has none, and for every mask without an image."""
     has_masks = bool(unused_masks) or any(case.mask is not None for case in cases)
-    alone = [lone_image(case.images[0], case.id) for case in cases if has_masks and case.mask is None]
+    alone = [lone_image(case.images[0], case.id) for case in cases if has_masks and case.mask is None and not case.reason]
     return (*alone, *(lone_mask(mask) for mask in unused_masks))
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from napari_seg3d.datasets.dataset import Problem
 from napari_seg3d.datasets.names import core, numbers, token_role, tokens
 
+# How sure each rule is.
+_SAME_NAME, _SAME_CORE, _SAME_FOLDER, _LONGER_NAME, _SAME_NUMBER = 0.9, 0.85, 0.8, 0.7, 0.5
+
 
 @dataclass(frozen=True)
 class Item:
@@ -37,11 +40,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Pair:
-    """An image, its mask, and why they belong together."""
+    """An image, its mask, why they belong together, and how sure that is (0 to 1)."""
 
     image: Item
     mask: Item
     reason: str
+    sureness: float
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def pair_by_name(images: Sequence[Item], masks: Sequence[Item], in_mask_folder: 
     image's ends (``t2_gmseg`` to ``t2``); a mask called nothing but that, which lies in a folder with a single image in or below
     it (``p01/mask`` and ``p01/ct``), or of its name (``labels/p01/mask`` and ``images/p01``); the same number, where it is the
     only image and the only mask with that number and no other number speaks against it. Within one folder first, then across.
-    Whatever fits twice is not paired but reported.
+    Whatever fits twice is not paired but reported. Each rule leaves less sure than the one before it: 0.9 for the same name, 0.5
+    for nothing but the same number.
 
     Parameters
     ----------
@@ -71,17 +76,17 @@ def pair_by_name(images: Sequence[Item], masks: Sequence[Item], in_mask_folder: 
         Whether a folder says that the masks are masks. Otherwise only their names do, and a mask's longer name must hold a
         word for a mask.
     """
-    chosen: dict[Item, list[tuple[int, Item, str]]] = defaultdict(list)  # image -> (rank of the rule, mask, reason)
+    chosen: dict[Item, list[Pair]] = defaultdict(list)
     problems: list[Problem] = []
     settled: set[Item] = set()
     by_name = _Index(images, lambda item: item.name.lower())
     by_core = _Index(images, lambda item: core(item.name))
     by_tokens = _Index(images, lambda item: tokens(item.name))
-    by_folder = _by_folder(images)
+    by_folder = images_by_folder(images)
     for mask in masks:
-        for rank, (candidates, reason) in enumerate(_candidates(mask, by_name, by_core, by_tokens, by_folder, in_mask_folder)):
+        for candidates, reason, sureness in _candidates(mask, by_name, by_core, by_tokens, by_folder, in_mask_folder):
             if len(candidates) == 1:
-                chosen[candidates[0]].append((rank, mask, reason))
+                chosen[candidates[0]].append(Pair(candidates[0], mask, reason, sureness))
                 settled.add(mask)
             elif candidates:
                 problems.append(_several_images(mask, candidates))
@@ -91,15 +96,14 @@ def pair_by_name(images: Sequence[Item], masks: Sequence[Item], in_mask_folder: 
     pairs: list[Pair] = []
     disputed: set[Item] = set()
     for image, claims in chosen.items():
-        exact = [claim for claim in claims if claim[0] == 0]
+        exact = [claim for claim in claims if claim.sureness == _SAME_NAME]
         winners = exact if len(exact) == 1 else claims
         if len(winners) > 1:
             disputed.add(image)
-            problems.append(_several_masks(image, [mask for _, mask, _ in claims]))
+            problems.append(_several_masks(image, [claim.mask for claim in claims]))
             continue
-        _, mask, reason = winners[0]
-        pairs.append(Pair(image, mask, reason))
-        problems += [_further_mask(image, mask, other) for _, other, _ in claims if other is not mask]
+        pairs.append(winners[0])
+        problems += [_further_mask(image, winners[0].mask, claim.mask) for claim in claims if claim is not winners[0]]
     paired = {pair.image for pair in pairs}
     open_images = [image for image in images if image not in paired and image not in disputed]
     open_masks = [mask for mask in masks if mask not in settled]
@@ -131,7 +135,7 @@ class _Index:
         return self._within.get((group, key)) or self._across.get(key, [])
 
 
-def _by_folder(images: Iterable[Item]) -> dict[str, list[Item]]:
+def images_by_folder(images: Iterable[Item]) -> dict[str, list[Item]]:
     """Return the images in or below each folder; an image that is a folder lies in itself."""
     found: dict[str, list[Item]] = defaultdict(list)
     for image in images:
@@ -148,21 +152,24 @@ def _candidates(
     by_tokens: _Index,
     by_folder: Mapping[str, list[Item]],
     in_mask_folder: bool,
-) -> Iterable[tuple[list[Item], str]]:
-    yield by_name.find(mask.group, mask.name.lower()), "same name"
+) -> Iterable[tuple[list[Item], str, float]]:
+    yield by_name.find(mask.group, mask.name.lower()), "same name", _SAME_NAME
     mask_core = core(mask.name)
     alike = by_core.find(mask.group, mask_core)
     of_folder = f"image and mask of the folder {mask.group}"
-    yield alike, _without(mask.name, alike[0].name) if mask_core and alike else of_folder
+    if mask_core and alike:
+        yield alike, _without(mask.name, alike[0].name), _SAME_CORE
+    else:
+        yield alike, of_folder, _SAME_FOLDER
     if not mask_core and mask.group:
-        yield by_folder.get(mask.group, []), of_folder
+        yield by_folder.get(mask.group, []), of_folder, _SAME_FOLDER
     parts = tokens(mask.name)
     for length in range(len(parts) - 1, 0, -1):
         rest = parts[length:]
         says_mask = any(token_role(part) == "mask" for part in rest)
         # A number in the rest may be another case: p_1_2 is no mask of p_1.
         if says_mask or (in_mask_folder and not any(char.isdigit() for part in rest for char in part)):
-            yield by_tokens.find(mask.group, parts[:length]), f"same name without _{'_'.join(rest)}"
+            yield by_tokens.find(mask.group, parts[:length]), f"same name without _{'_'.join(rest)}", _LONGER_NAME
 
 
 def _without(mask: str, image: str) -> str:
@@ -190,7 +197,7 @@ def _by_number(images: Sequence[Item], masks: Sequence[Item]) -> list[Pair]:
         one, other = numbers(image.name), numbers(mask.name)
         agree = (one <= other or other <= one) and not _goes_on(image, mask) and not _goes_on(mask, image)
         if agree and len(partners[image]) == len(partners[mask]) == 1:
-            pairs.append(Pair(image, mask, f"same number {number}"))
+            pairs.append(Pair(image, mask, f"same number {number}", _SAME_NUMBER))
     return pairs
 
 

@@ -89,11 +89,12 @@ def test_nnunet_channels(touch: Touch) -> None:
         "imagesTr/p1_0000.nii.gz", "imagesTr/p1_0001.nii.gz", "imagesTr/p2_0000.nii.gz", "labelsTr/p1.nii.gz", "labelsTr/p2.nii.gz",
     )  # fmt: skip
     dataset = open_dataset(root)
-    assert dataset.labels == {1: "tumour"}
+    assert dataset.labels == {1: "tumour", 2: "whole (2)"}  # what only a region names is in the masks as well
+    assert (dataset.channels, dataset.modality) == (("T1", "T2"), "MR")
     assert [path.name for path in dataset.case("p1").images] == ["p1_0000.nii.gz", "p1_0001.nii.gz"]
     assert [case.id for case in dataset.cases] == ["p1"]
     assert any("p2 lacks channel 0001" in what for what in problems(dataset, "error"))
-    assert any("whole" in what for what in problems(dataset, "warning"))
+    assert any("'whole' is a region of the labels 1, 2" in what for what in problems(dataset, "warning"))
 
 
 def test_cases_counted_from_zero_are_no_channels(touch: Touch) -> None:
