@@ -13,9 +13,10 @@ import torchio  # noqa: TID253
 
 _SAME_SPACING = 0.01
 _FOLLOWING = ("edge", "reflect", "symmetric", "wrap")
+_Intensity: Any = torchio.transforms.intensity_transform.IntensityTransform
 
 
-class HUWindow(torchio.transforms.intensity_transform.IntensityTransform):  # type: ignore[misc]  # torchio is untyped to mypy
+class HUWindow(_Intensity):
     """Cut to a window given by its level and width, and bring it into a range.
 
     Parameters
@@ -40,7 +41,7 @@ class HUWindow(torchio.transforms.intensity_transform.IntensityTransform):  # ty
         return subject
 
 
-class ContextSlices(torchio.transforms.intensity_transform.IntensityTransform):  # type: ignore[misc]
+class ContextSlices(_Intensity):
     """Put the neighbours of each slice beside it as channels: ``(C, I, J, K)`` becomes ``(C * (2 n + 1), I, J, K)``.
 
     The channels of one offset stay together: all channels n slices below first, those n slices above last. Beyond the ends the last
@@ -72,7 +73,7 @@ class ContextSlices(torchio.transforms.intensity_transform.IntensityTransform): 
         return subject
 
 
-class Resample(torchio.Resample):  # type: ignore[misc]
+class Resample(torchio.Resample):
     """Change the voxel size, unless it is the same within a hundredth: that would only blur."""
 
     def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
@@ -82,7 +83,99 @@ class Resample(torchio.Resample):  # type: ignore[misc]
         return super().apply_transform(subject)
 
 
-class Clamp(torchio.Clamp):  # type: ignore[misc]
+class Resize(torchio.Resize):
+    """Change the number of voxels, to exactly those asked for.
+
+    torchio's goes by the spacing, whose rounding leaves a row of zeros now and then.
+    """
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Return a subject of the new size."""
+        size = np.array(self.target_shape)
+        factor = np.array(subject.spatial_shape) / size
+        voxels = np.diag([*factor, 1.0])
+        voxels[:3, 3] = (factor - 1) / 2
+        target = (tuple(int(side) for side in size), subject.get_first_image().affine @ voxels)
+        return torchio.Resample(
+            target, image_interpolation=self.image_interpolation, label_interpolation=self.label_interpolation
+        )(subject)
+
+
+class LimitSize(torchio.transforms.spatial_transform.SpatialTransform):
+    """Resize the sides that are longer or shorter than allowed; the others keep their voxels.
+
+    Parameters
+    ----------
+    smallest, largest : int
+        Voxels of a side.
+    """
+
+    def __init__(
+        self, smallest: int, largest: int, image_interpolation: str = "linear", label_interpolation: str = "nearest", **base: Any
+    ) -> None:
+        super().__init__(**base)
+        self.smallest, self.largest = smallest, largest
+        self.image_interpolation, self.label_interpolation = image_interpolation, label_interpolation
+        self.args_names = ["smallest", "largest", "image_interpolation", "label_interpolation"]
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Return a subject of the new size."""
+        size = tuple(int(side) for side in np.clip(subject.spatial_shape, self.smallest, self.largest))
+        if size == tuple(subject.spatial_shape):
+            return subject
+        return Resize(size, self.image_interpolation, self.label_interpolation)(subject)
+
+
+class Anisotropy(_Intensity):
+    """Make an image as if it had been taken with thicker slices along one axis, on the grid that it has.
+
+    Parameters
+    ----------
+    axis : int
+        Across the slices.
+    downsampling : float
+        How many voxels one thick slice is.
+    """
+
+    def __init__(self, axis: int, downsampling: float, **base: Any) -> None:
+        super().__init__(**base)
+        self.axis, self.downsampling = axis, downsampling
+        self.args_names = ["axis", "downsampling"]
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Change the image in place."""
+        for image in self.get_images(subject):
+            data = image.data.float()
+            length = data.shape[1 + self.axis]
+            count = max(1, int(length / self.downsampling))
+            # Centred, so that nothing moves; the last thick slice is repeated to the border.
+            first = (length - 1 - (count - 1) * self.downsampling) / 2
+            thick = _between(data, 1 + self.axis, first + torch.arange(count) * self.downsampling)
+            image.set_data(_between(thick, 1 + self.axis, (torch.arange(length) - first) / self.downsampling))
+        return subject
+
+
+class RandomAnisotropy(torchio.RandomAnisotropy):
+    """Anisotropy of a random axis and size.
+
+    torchio's moves the image by up to a voxel against its mask and leaves a rim of zeros.
+    """
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Return the changed subject."""
+        return Anisotropy(*self.get_params(self.axes, self.downsampling_range))(subject)
+
+
+def _between(data: torch.Tensor, axis: int, places: torch.Tensor) -> torch.Tensor:
+    """Return the values at fractional places along an axis; outside, the nearest."""
+    places = places.double().clamp(0, data.shape[axis] - 1)
+    low = places.floor().long()
+    high = (low + 1).clamp(max=data.shape[axis] - 1)
+    share = (places - low).float().reshape([-1 if place == axis else 1 for place in range(data.ndim)])
+    return torch.lerp(data.index_select(axis, low), data.index_select(axis, high), share)
+
+
+class Clamp(torchio.Clamp):
     """Cut values off; without any limit, nothing."""
 
     def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
@@ -90,7 +183,7 @@ class Clamp(torchio.Clamp):  # type: ignore[misc]
         return subject if self.out_min is None and self.out_max is None else super().apply_transform(subject)
 
 
-class ZNormalization(torchio.ZNormalization):  # type: ignore[misc]
+class ZNormalization(torchio.ZNormalization):
     """Bring to mean 0 and standard deviation 1; a volume without any contrast, such as a patch of air, becomes 0."""
 
     @staticmethod
@@ -102,7 +195,7 @@ class ZNormalization(torchio.ZNormalization):  # type: ignore[misc]
         return (tensor.float() - values.mean()) / values.std()
 
 
-class Pad(torchio.Pad):  # type: ignore[misc]
+class Pad(torchio.Pad):
     """Pad; the mask with background, unless the image is continued by itself, which the mask then follows."""
 
     def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
@@ -116,7 +209,7 @@ class Pad(torchio.Pad):  # type: ignore[misc]
         return subject
 
 
-class CropOrPad(torchio.CropOrPad):  # type: ignore[misc]
+class CropOrPad(torchio.CropOrPad):
     """Crop or pad to a size, padding as `Pad` does."""
 
     def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
@@ -129,7 +222,7 @@ class CropOrPad(torchio.CropOrPad):  # type: ignore[misc]
         return subject
 
 
-class EnsureShapeMultiple(torchio.EnsureShapeMultiple):  # type: ignore[misc]
+class EnsureShapeMultiple(torchio.EnsureShapeMultiple):
     """Crop or pad to a multiple; the image is padded with its minimum, because 0 may be anything."""
 
     def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
@@ -147,5 +240,17 @@ def _names(subject: torchio.Subject) -> list[str]:
 #: Those that take the place of torchio's of the same name, and those that torchio has not.
 TRANSFORMS: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (HUWindow, ContextSlices, Resample, Clamp, ZNormalization, Pad, CropOrPad, EnsureShapeMultiple)
+    for kind in (
+        HUWindow,
+        ContextSlices,
+        Resample,
+        Resize,
+        LimitSize,
+        RandomAnisotropy,
+        Clamp,
+        ZNormalization,
+        Pad,
+        CropOrPad,
+        EnsureShapeMultiple,
+    )
 }

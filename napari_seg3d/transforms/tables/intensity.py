@@ -208,7 +208,6 @@ INTENSITY = (
         (
             axes([0, 1, 2], "Axes to choose from:"),
             Parameter("downsampling", "range", [1.5, 5], 1, 20, help="How many times thicker, drawn between these."),
-            IMAGE_INTERPOLATION,
         ),
     ),
     TransformInfo(

@@ -148,6 +148,20 @@ SPATIAL = (
         ),
     ),
     TransformInfo(
+        "LimitSize",
+        "spatial",
+        False,
+        "Shrinks sides with too many voxels and stretches those with too few, so that a scan fits the memory; the field of view stays.",
+        (
+            Parameter("smallest", "integer", 1, 1, 2048, unit="voxels", help="A shorter side gets this many voxels."),
+            Parameter("largest", "integer", 180, 1, 2048, unit="voxels", help="A longer side gets this many voxels."),
+            IMAGE_INTERPOLATION,
+            LABEL_INTERPOLATION,
+        ),
+        is_own=True,
+        rule=lambda values: "smallest is above largest" if values["smallest"] > values["largest"] else "",
+    ),
+    TransformInfo(
         "CropOrPad",
         "spatial",
         False,
