@@ -104,12 +104,8 @@ def test_images_that_lie_like_labels_are_none(write_nifti: WriteNifti, tmp_path:
 
 
 def test_labels_keep_the_values_that_dataset_json_gives_and_background_is_none(touch: Touch) -> None:
-    names = [
-        f"{n}/{name}.nii.gz"
-        for n in ("a1", "a2")
-        for name in ("ct", "segmentations/Spleen", "segmentations/liver", "segmentations/background")
-    ]
-    root = touch(*names)
+    files = ("ct", "segmentations/Spleen", "segmentations/liver", "segmentations/background")
+    root = touch(*[f"{case}/{name}.nii.gz" for case in ("a1", "a2") for name in files])
     (root / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "liver": 5}}))
     assert open_dataset(root).labels == {1: "Spleen", 5: "liver"}
 
@@ -118,15 +114,8 @@ def test_labels_keep_the_values_that_dataset_json_gives_and_background_is_none(t
 
 
 def test_a_list_with_everything(touch: Touch) -> None:
-    root = touch(
-        "scans/a_0000.nii.gz",
-        "scans/a_0001.nii.gz",
-        "scans/b_0000.nii.gz",
-        "scans/b_0001.nii.gz",
-        "ct, old/c.nii",
-        "m/a.nii",
-        "m/b.nii",
-    )
+    channels = [["a_0000.nii.gz", "a_0001.nii.gz"], ["b_0000.nii.gz", "b_0001.nii.gz"]]
+    root = touch(*[f"scans/{name}" for names in channels for name in names], "ct, old/c.nii", "m/a.nii", "m/b.nii")
     table = root / "list.csv"
     table.write_text(
         "\ufeffCase;Image;Mask;Subject;Set\n"
