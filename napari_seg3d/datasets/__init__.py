@@ -3,6 +3,7 @@
 from napari_seg3d.datasets.by_hand import with_pair, without_pair
 from napari_seg3d.datasets.check import CaseFacts, Report, check_dataset
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem, files_of
+from napari_seg3d.datasets.frozen import content_of, freeze_test, refuse_test_cases, unfreeze_test
 from napari_seg3d.datasets.layouts import find_masks
 from napari_seg3d.datasets.manifest import load_dataset, save_dataset
 from napari_seg3d.datasets.masks import read_mask
@@ -10,7 +11,19 @@ from napari_seg3d.datasets.opening import import_dataset, open_dataset
 from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
 from napari_seg3d.datasets.placing import place_mask
 from napari_seg3d.datasets.reading import find_scans, mask_name, read_case_image, read_case_mask
-from napari_seg3d.datasets.split import Split, SplitRow, split_by_subject
+from napari_seg3d.datasets.split import (
+    Presence,
+    Split,
+    SplitRow,
+    assign,
+    complete,
+    draw_test,
+    make_split,
+    sides,
+    split_by_subject,
+)
+from napari_seg3d.datasets.split_lists import read_ids, read_split
+from napari_seg3d.datasets.stored_split import Method, Place, StoredSplit, Test
 from napari_seg3d.datasets.subjects import SubjectGroup, same_subject_groups
 
 __all__ = [
@@ -19,28 +32,44 @@ __all__ = [
     "Dataset",
     "Item",
     "MaskPart",
+    "Method",
     "Pairing",
+    "Place",
+    "Presence",
     "Problem",
     "Report",
     "Split",
     "SplitRow",
+    "StoredSplit",
     "SubjectGroup",
+    "Test",
+    "assign",
     "check_dataset",
+    "complete",
+    "content_of",
+    "draw_test",
     "files_of",
     "find_masks",
     "find_scans",
+    "freeze_test",
     "import_dataset",
     "load_dataset",
+    "make_split",
     "mask_name",
     "open_dataset",
     "pair_by_name",
     "place_mask",
     "read_case_image",
     "read_case_mask",
+    "read_ids",
     "read_mask",
+    "read_split",
+    "refuse_test_cases",
     "same_subject_groups",
     "save_dataset",
+    "sides",
     "split_by_subject",
+    "unfreeze_test",
     "with_pair",
     "without_pair",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from napari_seg3d.datasets.stored_split import StoredSplit
 from napari_seg3d.errors import DatasetError
 
 
@@ -113,8 +114,8 @@ class Dataset:
         Case id -> why nobody trains on it.
     title : str
         What people call it; left out, the name of its folder.
-    split : mapping, optional
-        Who trains, validates and tests, as ``dataset.yaml`` stores it.
+    split : StoredSplit, optional
+        Who trains, validates and tests; left out, training draws its own.
     """
 
     root: Path
@@ -130,7 +131,7 @@ class Dataset:
     merged: Mapping[int, int] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
-    split: Mapping[str, object] | None = None
+    split: StoredSplit | None = None
 
     @property
     def name(self) -> str:

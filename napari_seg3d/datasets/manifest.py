@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart
 from napari_seg3d.datasets.orphans import pairing_problems
+from napari_seg3d.datasets.stored_split import StoredSplit
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.files import write_text
 
@@ -136,7 +137,7 @@ def save_dataset(dataset: Dataset, path: str | Path) -> None:
         "subjects_known": dataset.subjects_known,
         "cases": [_case_entry(case, write) for case in dataset.cases],
         "unused_masks": [write(mask) for mask in dataset.unused_masks],
-        "split": None if dataset.split is None else dict(dataset.split),
+        "split": None if dataset.split is None else dataset.split.to_dict(),
     }
     always = ("format", "version", "name", "labels", "cases")
     content = {key: value for key, value in content.items() if key in always or value not in ([], {}, "", None, False)}
@@ -206,8 +207,15 @@ def load_dataset(path: str | Path) -> Dataset:
         channels=tuple(content.channels),
         merged=content.merged,
         excluded=content.excluded,
-        split=content.split,
+        split=_split(file, content.split),
     )
+
+
+def _split(file: Path, values: Mapping[str, object] | None) -> StoredSplit | None:
+    try:
+        return StoredSplit.from_dict(values) if values is not None else None
+    except DatasetError as error:
+        raise DatasetError(f"{file}: {error.what}", error.fix) from error
 
 
 def _as_file(path: Path) -> Path:

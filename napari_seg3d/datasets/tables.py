@@ -13,6 +13,7 @@ from napari_seg3d.datasets.ids import unique_ids
 from napari_seg3d.datasets.listing import scan_name
 from napari_seg3d.datasets.manifest import is_id
 from napari_seg3d.datasets.pairing import Item
+from napari_seg3d.datasets.stored_split import Place, StoredSplit, Test, place_named
 from napari_seg3d.datasets.subjects import subject_from_name
 from napari_seg3d.errors import DatasetError
 
@@ -20,14 +21,6 @@ SUFFIX = ".csv"
 _COLUMNS = "image (or image_0, image_1, … for channels), mask, and if you like case, subject and set"
 _CHANNEL = re.compile(r"image_?(\d+)")
 _CHANNEL_NUMBER = re.compile(r"_\d{4}$")
-_SETS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "test": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ def read_list(table: Path) -> Dataset:
         )
     ids = _ids(table, found)
     cases: dict[str, Case] = {}
-    sets: dict[str, str] = {}
+    sets: dict[str, Place | Test] = {}
     for (row, images), case_id in zip(found, ids, strict=True):
         mask = _path(table, row.cells["mask"]) if "mask" in row.cells else None
         if mask is not None and not mask.exists():
@@ -93,7 +86,7 @@ def read_list(table: Path) -> Dataset:
         problems=tuple(problems),
         subjects_known="subject" in names,
         title=table.stem,
-        split=_split(sets),
+        split=StoredSplit.of_places(sets) if sets else None,
     )
 
 
@@ -148,18 +141,14 @@ def _ids(table: Path, found: list[tuple[_Row, tuple[Path, ...]]]) -> Iterator[st
         yield given or own[items[row.line]]
 
 
-def _set(table: Path, row: _Row) -> str:
-    written = row.cells["set"]
-    if written.lower() not in _SETS:
-        raise DatasetError(f"{table}, line {row.line}: there is no set {written!r}.", "Write train, validation or test.")
-    return _SETS[written.lower()]
-
-
-def _split(sets: Mapping[str, str]) -> dict[str, object] | None:
-    if not sets:
-        return None
-    test = sorted(case for case, part in sets.items() if part == "test")
-    return {"method": "lists", "sets": {case: part for case, part in sets.items() if part != "test"}, "test": test}
+def _set(table: Path, row: _Row) -> Place | Test:
+    place = place_named(row.cells["set"])
+    if place is None:
+        raise DatasetError(
+            f"{table}, line {row.line}: there is no set {row.cells['set']!r}.",
+            "Write train, validation, test, or the number of a fold.",
+        )
+    return place
 
 
 def _missing(table: Path, line: int, path: Path, so: str) -> Problem:

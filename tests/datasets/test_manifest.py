@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_seg3d.datasets import Case, Dataset, MaskPart, files_of, load_dataset, open_dataset, save_dataset
+from napari_seg3d.datasets import Case, Dataset, MaskPart, StoredSplit, files_of, load_dataset, open_dataset, save_dataset
 from napari_seg3d.datasets.manifest import FILE_NAME
 from napari_seg3d.errors import DatasetError
 from tests.datasets.conftest import WriteNifti
@@ -59,7 +59,7 @@ def everything(root: Path) -> Dataset:
         channels=("T1", "1.5"),
         merged={7: 5},
         excluded={"no": "too dark"},
-        split={"method": "fraction", "validation": 0.2, "seed": 3, "sets": {"001": "train"}, "test": ["s1"]},
+        split=StoredSplit("fraction", seed=3, sets={"001": "train"}, test=("s1",), test_content={"s1": f"1x2x3x4-{'0f' * 32}"}),
     )
 
 

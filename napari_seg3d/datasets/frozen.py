@@ -1,0 +1,176 @@
+"""A test set that no training may touch: its cases are known by what their scans hold, not by what their files are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+
+import numpy as np
+
+from napari_seg3d.datasets.dataset import Case
+from napari_seg3d.datasets.reading import read_case_image
+from napari_seg3d.datasets.split import Split
+from napari_seg3d.datasets.stored_split import StoredSplit
+from napari_seg3d.errors import Cancelled, DatasetError
+from napari_seg3d.volumes import Volume
+
+_AT_A_TIME = 4
+_FIX = "Leave it out of the training, or unfreeze the test set: the results so far then no longer say how good a model is."
+
+
+def content_of(image: Volume) -> str:
+    """Return what tells a scan apart by its voxels: a size, and a SHA-256 of the values.
+
+    A copy has the same under another name, compressed otherwise, in another format, number type or order of axes; a copy whose
+    values were scaled or resampled has not. Voxel sizes and headers do not count.
+
+    Parameters
+    ----------
+    image : Volume
+        ``(C, I, J, K)``. It is gone through plane by plane, so that nothing is copied whole.
+    """
+    data = image.canonical().data
+    digest = hashlib.sha256()
+    for channel in data:
+        for plane in range(channel.shape[2]):
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = np.ascontiguousarray(channel[:, :, plane].T, dtype="<f4")
+            values = np.where(np.isnan(values), np.float32(np.nan), values) + np.float32(0)  # one zero, and one NaN
+            digest.update(values.tobytes())
+    return f"{_shape(data.shape)}-{digest.hexdigest()}"
+
+
+def freeze_test(
+    split: StoredSplit,
+    cases: Sequence[Case],
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> StoredSplit:
+    """Return the split with its test set frozen: from now on training refuses these scans under whatever name.
+
+    Parameters
+    ----------
+    split : StoredSplit
+        With a test set.
+    cases : sequence of Case
+        All cases of the data set. Cases of the same subjects as those of the test set join it.
+    progress, cancelled : callable, optional
+        Told (done, total) after, and asked before, each scan is read.
+
+    Raises
+    ------
+    DatasetError
+        There is no test set, or one of its cases is gone.
+    ReadError
+        One of its scans cannot be read.
+    Cancelled
+        `cancelled` returned True.
+    """
+    if split.is_frozen:
+        return split
+    if not split.test:
+        raise DatasetError("There is no test set to freeze.", "Put some cases into the set test first.")
+    missing = sorted(set(split.test) - {case.id for case in cases})
+    if missing:
+        raise DatasetError(f"{missing[0]} of the test set is not in the data set any more.", "Take it out of the test set.")
+    subjects = {case.subject for case in cases if case.id in split.test}
+    test = [case for case in cases if case.subject in subjects]
+    content = contents(test, progress, cancelled)
+    sets = {case: place for case, place in split.sets.items() if case not in content}
+    return replace(split, sets=sets, test=tuple(content), test_content=content)
+
+
+def unfreeze_test(split: StoredSplit) -> StoredSplit:
+    """Return the split with a test set that may change again; until it does, nobody trains on it."""
+    return replace(split, test=tuple(split.held_back), test_content={})
+
+
+def refuse_test_cases(
+    split: StoredSplit,
+    sides: Split,
+    cases: Sequence[Case],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Refuse a training that would see the test set.
+
+    Parameters
+    ----------
+    split : StoredSplit
+        Whose test set it is.
+    sides : Split
+        Who would train and validate.
+    cases : sequence of Case
+        All cases of the data set.
+    shapes : mapping of str to tuple of int, optional
+        Case id -> ``(C, I, J, K)`` in canonical order, where it is known: only scans with the shape of one of the test set are read.
+    progress, cancelled : callable, optional
+        Told (done, total) after, and asked before, each scan is read.
+
+    Raises
+    ------
+    DatasetError
+        A case of the test set would train or validate: by its id, its subject, or what its scan holds.
+    """
+    subjects = {case.subject: case.id for case in cases if case.id in split.held_back}
+    used = [case for case in cases if case.id in {*sides.train, *sides.validation}]
+    for case in used:
+        side = "train" if case.id in sides.train else "validate"
+        if case.id in split.held_back:
+            raise DatasetError(f"{case.id} is in the test set of this data set, and would {side}.", _FIX)
+        if case.subject in subjects:
+            raise DatasetError(
+                f"{case.id} would {side}, and shows the same subject as {subjects[case.subject]} of the test set.", _FIX
+            )
+    _refuse_content(split.test_content, used, shapes or {}, progress, cancelled)
+
+
+def contents(
+    cases: Sequence[Case],
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, str]:
+    """Return case id -> :func:`content_of` its scan, in the order of `cases`."""
+
+    def one(case: Case) -> str:
+        if cancelled is not None and cancelled():
+            raise Cancelled("Reading the scans was stopped.")
+        return content_of(read_case_image(case, resample_irregular=True))
+
+    found: dict[str, str] = {}
+    with ThreadPoolExecutor(min(_AT_A_TIME, os.cpu_count() or 1), thread_name_prefix="content") as pool:
+        waiting = {pool.submit(one, case): case.id for case in cases}
+        try:
+            for done, future in enumerate(as_completed(waiting), start=1):
+                found[waiting[future]] = future.result()
+                if progress is not None:
+                    progress(done, len(waiting))
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+    return {case.id: found[case.id] for case in cases}
+
+
+def _refuse_content(
+    frozen: Mapping[str, str],
+    used: Sequence[Case],
+    shapes: Mapping[str, tuple[int, ...]],
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> None:
+    owner = {content: case for case, content in frozen.items()}
+    sizes = {content.partition("-")[0] for content in frozen.values()}
+    suspects = [case for case in used if case.id not in shapes or _shape(shapes[case.id]) in sizes]
+    for case, content in contents(suspects, progress, cancelled).items():
+        if content in owner:
+            path = next(one for one in used if one.id == case).images[0]
+            raise DatasetError(f"{case} ({path}) is the same scan as {owner[content]} of the frozen test set.", _FIX)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
