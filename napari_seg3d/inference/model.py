@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from napari_seg3d.errors import ConfigError, ModelError
 from napari_seg3d.files import atomic_path
 from napari_seg3d.networks import NetworkSpec
-from napari_seg3d.transforms import Pipeline
+from napari_seg3d.transforms import Pipeline, check_preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ class ModelSpec(BaseModel):
     @classmethod
     def _known_steps(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
         try:
-            Pipeline.from_list(value)
+            check_preprocessing(Pipeline.from_list(value))
         except ConfigError as error:
             raise ValueError(error.what) from error
         return value

@@ -15,8 +15,8 @@ from napari_seg3d.inference.device import choose_accelerator, choose_precision
 from napari_seg3d.inference.model import ModelSpec, load_model
 from napari_seg3d.inference.windows import CancelCheck, Progress, patch_probabilities, whole_probabilities
 from napari_seg3d.networks import build_network
-from napari_seg3d.transforms import Pipeline, preprocess
-from napari_seg3d.volumes import Grid, Label, Volume, resample, smallest_integer
+from napari_seg3d.transforms import Pipeline, channels_after, preprocess
+from napari_seg3d.volumes import Grid, Label, Volume, lattice_offset, resample, smallest_integer
 
 if TYPE_CHECKING:
     import torch
@@ -120,9 +120,9 @@ class Predictor:
         """
         start = time.perf_counter()
         wanted = self.spec.network.in_channels
-        if volume.data.shape[0] != wanted:
+        if channels_after(self.pipeline, volume.data.shape[0]) != wanted:
             raise ModelError(
-                f"The scan has {volume.data.shape[0]} channels, the model was trained on {wanted}.",
+                f"The scan has {volume.data.shape[0]} channels, the model was trained on {wanted // channels_after(self.pipeline, 1)}.",
                 "Choose another scan or model.",
             )
         processed, _ = preprocess(self.pipeline, volume)
@@ -194,11 +194,17 @@ class Predictor:
 def _classes_on(probabilities: NDArray[np.float32], grid: Grid, native: Grid) -> NDArray[np.integer]:
     """Return the likeliest class at each voxel of `native`, holding one resampled class at a time instead of all."""
     canonical = native.canonical()
-    kind = smallest_integer(0, len(probabilities) - 1)
-    if grid.matches(canonical):
-        classes = probabilities.argmax(axis=0).astype(kind)
+    classes = np.zeros(canonical.shape, dtype=smallest_integer(0, len(probabilities) - 1))
+    known = Volume(probabilities, grid.affine).canonical()
+    offset = lattice_offset(known.grid, canonical)
+    if offset is not None:
+        # The same voxels, perhaps cropped or padded: outside of a crop is background.
+        ends = [(start, start + side) for start, side in zip(offset, known.grid.shape, strict=True)]
+        target = tuple(slice(max(0, first), max(0, last)) for first, last in ends)
+        sides = zip(ends, canonical.shape, strict=True)
+        inside = tuple(slice(max(0, -first), max(0, min(last, side) - first)) for (first, last), side in sides)
+        classes[target] = known.data[(slice(None), *inside)].argmax(axis=0)
     else:
-        classes = np.zeros(canonical.shape, dtype=kind)
         best = np.full(canonical.shape, -1.0, dtype=np.float32)
         for index, probability in enumerate(probabilities):
             here = resample(Volume(probability[np.newaxis], grid.affine), canonical)[0]

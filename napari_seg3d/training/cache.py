@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from napari_seg3d.datasets import Case, files_of, read_case_image, read_case_mask
 from napari_seg3d.errors import Cancelled, WriteError
 from napari_seg3d.files import user_folder, write_error
-from napari_seg3d.transforms import Pipeline, preprocess
-from napari_seg3d.volumes import Grid, smallest_integer
+from napari_seg3d.transforms import Pipeline, label_steps, preprocess, run
+from napari_seg3d.volumes import Grid, Volume, smallest_integer
 
-_VERSION = 1
+_VERSION = 2
 _KEEP_SECONDS = 30 * 24 * 3600
 _LOCATIONS = 20_000
 _HEADERS = (".mhd", ".hdr", ".nhdr")  # of formats that keep the voxels in a second file
@@ -141,20 +141,32 @@ def _prepare_one(case: Case, pipeline: Pipeline, values: list[int], root: Path, 
     if not (folder / "case.json").exists():
         image = read_case_image(case)
         mask = read_case_mask(case, image, merged)
-        classes = mask.with_data(_to_classes(mask.data, values))
-        processed, target = preprocess(pipeline, image, classes)
-        assert target is not None
-        arrays = {
-            "image": processed.data,
-            "target": target.data[0],
-            "reference": classes.data[0],
-        }
+        processed, target, reference = _in_classes(pipeline, image, mask, values)
+        arrays = {"image": processed.data, "target": target, "reference": reference}
         description = {"grid": _as_lists(processed.grid), "native": _as_lists(image.grid), "lowest": float(processed.data.min())}
-        _store(folder, arrays, _locations(target.data[0]), description)
+        _store(folder, arrays, _locations(target), description)
     else:
         os.utime(folder)
     stored = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     return CachedCase(case.id, folder, _grid(stored["grid"]), _grid(stored["native"]), stored["lowest"])
+
+
+def _in_classes(
+    pipeline: Pipeline, image: Volume, mask: Volume, values: list[int]
+) -> tuple[Volume, NDArray[np.integer], NDArray[np.integer]]:
+    """Return the preprocessed scan, and the classes on its grid and on the native one."""
+    relabelling = label_steps(pipeline)
+    if relabelling.steps:
+        # Such steps speak of the values in the mask; what validation compares with must have gone through them too.
+        processed, target = preprocess(pipeline, image, mask)
+        _, reference = run(relabelling, image, mask)
+        assert target is not None
+        assert reference is not None
+        return processed, _to_classes(target.data, values)[0], _to_classes(reference.data, values)[0]
+    reference = mask.with_data(_to_classes(mask.data, values))
+    processed, target = preprocess(pipeline, image, reference)
+    assert target is not None
+    return processed, target.data[0], reference.data[0]
 
 
 def _key(case: Case, pipeline: Pipeline, values: list[int], merged: Mapping[int, int]) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_serializer, field_validator
 
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.files import write_text
+from napari_seg3d.transforms import Pipeline, check_augmentation, check_preprocessing
 
 Auto = Literal["auto"]
 Size = tuple[Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)]]
@@ -71,6 +72,33 @@ class PreprocessingConfig(_Section):
         title="Normalisation",
         description="zscore: mean 0 and standard deviation 1 for each scan, right for MR; rescale: 0.5 to 99.5 percentile to 0..1.",
     )
+
+
+class TransformsConfig(_Section):
+    """Steps that take the place of those that training plans by itself."""
+
+    preprocessing: Auto | list[dict[str, Any]] = Field(
+        "auto",
+        title="Preprocessing steps",
+        description="auto: by spacing and normalisation above. Steps of your own are chosen in the Transforms dock, and take their place.",
+    )
+    augmentation: Auto | list[dict[str, Any]] = Field(
+        "auto",
+        title="Augmentation steps",
+        description="auto: random rotation, zoom, contrast, noise and blur. Steps of your own are chosen in the Transforms dock.",
+    )
+
+    @field_validator("preprocessing", "augmentation", mode="before")
+    @classmethod
+    def _sound(cls, value: Any, about: ValidationInfo) -> Any:
+        if value == "auto":
+            return value
+        try:
+            pipeline = Pipeline.from_list(value)
+            (check_preprocessing if about.field_name == "preprocessing" else check_augmentation)(pipeline)
+        except ConfigError as error:
+            raise ValueError(f"{error.what} {error.fix}") from error
+        return pipeline.to_list()
 
 
 class SamplingConfig(_Section):
@@ -174,6 +202,7 @@ class TrainConfig(_Section):
 
     data: DataConfig
     preprocessing: PreprocessingConfig = Field(default_factory=PreprocessingConfig, title="Preprocessing")
+    transforms: TransformsConfig = Field(default_factory=TransformsConfig, title="Transforms")
     sampling: SamplingConfig = Field(default_factory=SamplingConfig, title="Sampling")
     network: NetworkConfig = Field(default_factory=NetworkConfig, title="Network")
     optimization: OptimizationConfig = Field(default_factory=OptimizationConfig, title="Optimisation")
@@ -247,6 +276,13 @@ def _in_words(error: ValidationError) -> str:
             text = f"there is no setting {place}"
         elif problem["type"] == "missing":
             text = f"{place} is missing"
+        elif problem["type"] == "value_error":  # a sentence of our own
+            text = f"{place} = {_short(problem['input'])}: {str(problem['ctx']['error']).rstrip('.')}"
         if text not in parts:
             parts.append(text)
     return "; ".join(parts) + "."
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -6,12 +6,13 @@ import json
 import math
 import platform
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 import napari_seg3d
-from napari_seg3d.datasets import Case, check_dataset, open_dataset, split_by_subject
+from napari_seg3d.datasets import Case, check_dataset, open_dataset, read_case_image, split_by_subject
 from napari_seg3d.errors import Cancelled, TrainingError
 from napari_seg3d.files import write_text
 from napari_seg3d.inference import Predictor
@@ -25,7 +26,8 @@ from napari_seg3d.training.plan import Plan, make_plan
 from napari_seg3d.training.progress import ProgressEvents
 from napari_seg3d.training.runs import Run
 from napari_seg3d.training.sampling import Sampler, make_loader
-from napari_seg3d.transforms import Pipeline, augmentation_pipeline
+from napari_seg3d.transforms import Pipeline, fit, is_fitted
+from napari_seg3d.volumes import Volume
 
 _GRADIENT_NORM = 12.0
 # Stopping waits for a last validation only as long as a person at the screen would.
@@ -98,11 +100,12 @@ def _prepare_data(run: Run, config: TrainConfig) -> _Data:
         raise TrainingError(f"The scans have different numbers of channels ({sorted(channels)}).", "Train on scans of one kind.")
     plan = make_plan(config, [report.facts[name].grid for name in split.train], labels, channels.pop())
     run.add_event("plan", **plan.as_event(), train_cases=len(split.train), validation_cases=len(split.validation))
+    plan = _fitted(plan, [cases[name] for name in split.train], run)
     ordered = [cases[name] for name in (*split.train, *split.validation)]
     cached = prepare(
         ordered,
         Pipeline.from_list(plan.spec.pipeline),
-        labels,
+        plan.spec.labels,
         ProgressEvents(run, "Preparing the cases"),
         run.stop_asked,
         dataset.merged,
@@ -110,6 +113,22 @@ def _prepare_data(run: Run, config: TrainConfig) -> _Data:
     # The case to watch: the one that shows most labels.
     shown = max((cases[name] for name in split.validation), key=lambda case: (len(report.facts[case.id].label_counts), case.id))
     return _Data(plan, cached[: len(split.train)], cached[len(split.train) :], shown)
+
+
+def _fitted(plan: Plan, train_cases: list[Case], run: Run) -> Plan:
+    """Return the plan with a preprocessing that has seen the training cases, and only those."""
+    pipeline = Pipeline.from_list(plan.spec.pipeline)
+    if is_fitted(pipeline):
+        return plan
+    told = ProgressEvents(run, "Learning the intensities")
+    pipeline = fit(pipeline, _told(train_cases, told), run.stop_asked)
+    return replace(plan, spec=plan.spec.model_copy(update={"pipeline": pipeline.to_list()}))
+
+
+def _told(cases: list[Case], progress: ProgressEvents) -> Iterator[Volume]:
+    for done, case in enumerate(cases):
+        progress(done, len(cases))
+        yield read_case_image(case)
 
 
 def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
@@ -132,7 +151,7 @@ def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
         plan.spec.patch_size,
         config.sampling.mode == "whole",
         config.sampling.foreground,
-        augmentation_pipeline() if config.sampling.augmentation else None,
+        plan.augmentation,
         plan.spacing,
         wishes.seed,
     )

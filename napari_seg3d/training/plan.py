@@ -12,7 +12,14 @@ from napari_seg3d.errors import ConfigError
 from napari_seg3d.inference import ModelSpec, choose_accelerator, choose_precision, device_name, free_memory
 from napari_seg3d.networks import NetworkSpec, plan_strides
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.transforms import preprocessing_pipeline
+from napari_seg3d.transforms import (
+    Pipeline,
+    augmentation_pipeline,
+    channels_after,
+    grid_after,
+    labels_after,
+    preprocessing_pipeline,
+)
 from napari_seg3d.volumes import Grid
 
 # Voxels that one step may hold: more per step learns less per minute on a CPU. Measured with the default U-Net on two cores.
@@ -31,13 +38,15 @@ class Plan:
     Parameters
     ----------
     spec : ModelSpec
-        The model that the run will make; its `info` is still empty.
+        The model that the run will make; its `info` is still empty, and its preprocessing may still have to be fitted.
     spacing : three floats
-        Voxel edges in mm that augmentation reckons with: the target, or the median where scans keep their own.
+        Voxel edges in mm that augmentation reckons with: the median after the preprocessing.
     batch_size : int
         Patches per step.
     accelerator, precision : str
         Where and how to compute.
+    augmentation : Pipeline or None
+        Random changes of every patch.
     """
 
     spec: ModelSpec
@@ -45,6 +54,7 @@ class Plan:
     batch_size: int
     accelerator: str
     precision: str
+    augmentation: Pipeline | None
 
     def as_event(self) -> dict[str, object]:
         """Return the plan as plain values for people to read."""
@@ -73,12 +83,20 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
         Channels of every scan.
     """
     accelerator = choose_accelerator(config.device.accelerator)
-    canonical = [grid.canonical() for grid in grids]
-    own = np.array([grid.spacing for grid in canonical])
-    wish = config.preprocessing.spacing
-    spacing = np.median(own, axis=0) if isinstance(wish, str) else np.array(wish)
-    scale = np.ones_like(own) if wish == "native" else own / spacing
-    sizes = np.rint(np.array([grid.shape for grid in canonical]) * scale)
+    pipeline = _preprocessing(config, grids)
+    processed = [grid_after(pipeline, grid) for grid in grids]
+    orders = sorted({grid.orientation for grid in processed})
+    if len(orders) > 1:
+        raise ConfigError(
+            f"After the preprocessing the scans still have different axis orders ({', '.join(orders)}).",
+            "Begin the preprocessing with ToCanonical.",
+        )
+    spacing = np.median([grid.spacing for grid in processed], axis=0)
+    sizes = np.array([grid.shape for grid in processed], dtype=float)
+    labels = labels_after(pipeline, labels)
+    if not labels:
+        raise ConfigError("The preprocessing removes every label.", "Keep at least one.")
+    channels = channels_after(pipeline, channels)
     typical = sizes.max(axis=0) if config.sampling.mode == "whole" else np.median(sizes, axis=0)
 
     levels = len(config.network.features)
@@ -99,7 +117,6 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
     batch = config.optimization.batch_size
     if batch == "auto":
         batch = int(np.clip(round(_STEP_VOXELS[accelerator] / patch.prod()), 2, _MOST_PER_STEP))
-    pipeline = preprocessing_pipeline(None if wish == "native" else spacing.tolist(), config.preprocessing.normalization)
     spec = ModelSpec(
         network=network,
         labels=dict(labels),
@@ -110,7 +127,36 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
     precision = choose_precision(accelerator, config.device.precision)
     _refuse_beyond_memory(network, patch, batch, accelerator, precision)
     i, j, k = spacing.tolist()
-    return Plan(spec, (i, j, k), batch, accelerator, precision)
+    augmentation = _augmentation(config, spec, (i, j, k))
+    return Plan(spec, (i, j, k), batch, accelerator, precision, augmentation)
+
+
+def _preprocessing(config: TrainConfig, grids: Sequence[Grid]) -> Pipeline:
+    if config.transforms.preprocessing != "auto":
+        return Pipeline.from_list(config.transforms.preprocessing)
+    wish = config.preprocessing.spacing
+    if wish == "auto":
+        median = np.median([grid.canonical().spacing for grid in grids], axis=0).tolist()
+        return preprocessing_pipeline(median, config.preprocessing.normalization)
+    return preprocessing_pipeline(None if wish == "native" else wish, config.preprocessing.normalization)
+
+
+def _augmentation(config: TrainConfig, spec: ModelSpec, spacing: tuple[float, float, float]) -> Pipeline | None:
+    """Return the augmentation; a ConfigError says where it would not leave a patch as large as the network wants it."""
+    if not config.sampling.augmentation:
+        return None
+    if config.transforms.augmentation == "auto":
+        return augmentation_pipeline()
+    pipeline = Pipeline.from_list(config.transforms.augmentation)
+    made = grid_after(pipeline, Grid(spec.patch_size, np.diag([*spacing, 1.0]))).shape
+    channels = channels_after(pipeline, spec.network.in_channels)
+    if made != spec.patch_size or channels != spec.network.in_channels:
+        raise ConfigError(
+            f"The augmentation makes {' x '.join(map(str, made))} voxels and {channels} channels of a patch of "
+            f"{' x '.join(map(str, spec.patch_size))} and {spec.network.in_channels}.",
+            "Move steps that change the size to the preprocessing, or let them end at the size of the patch.",
+        )
+    return pipeline if pipeline.enabled else None
 
 
 def _refuse_beyond_memory(network: NetworkSpec, patch: NDArray[np.int_], batch: int, accelerator: str, precision: str) -> None:

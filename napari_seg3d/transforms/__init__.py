@@ -3,6 +3,7 @@
 from napari_seg3d.transforms.augment import augment, augmentation_pipeline
 from napari_seg3d.transforms.catalogue import catalogue, info
 from napari_seg3d.transforms.fit import fit, is_fitted
+from napari_seg3d.transforms.outcome import channels_after, grid_after, label_steps, labels_after
 from napari_seg3d.transforms.parameter import Parameter, TransformInfo
 from napari_seg3d.transforms.pipeline import Pipeline, Step
 from napari_seg3d.transforms.preprocess import preprocess, preprocessing_pipeline
@@ -28,11 +29,15 @@ __all__ = [
     "augment",
     "augmentation_pipeline",
     "catalogue",
+    "channels_after",
     "check_augmentation",
     "check_preprocessing",
     "fit",
+    "grid_after",
     "info",
     "is_fitted",
+    "label_steps",
+    "labels_after",
     "load_preset",
     "load_recipe",
     "parse_recipe",

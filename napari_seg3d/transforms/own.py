@@ -11,7 +11,8 @@ import numpy as np
 import torch  # noqa: TID253  see above
 import torchio  # noqa: TID253
 
-_SAME_SPACING = 0.01
+from napari_seg3d.transforms.outcome import SAME_SPACING
+
 _FOLLOWING = ("edge", "reflect", "symmetric", "wrap")
 _Intensity: Any = torchio.transforms.intensity_transform.IntensityTransform
 
@@ -78,7 +79,7 @@ class Resample(torchio.Resample):
 
     def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
         """Change image and mask in place."""
-        if np.allclose(subject.spacing, self.target, rtol=_SAME_SPACING):
+        if np.allclose(subject.spacing, self.target, rtol=SAME_SPACING):
             return subject
         return super().apply_transform(subject)
 
@@ -237,6 +238,30 @@ def _names(subject: torchio.Subject) -> list[str]:
     return list(subject.get_images_dict(intensity_only=False))
 
 
+class _PerLabel:
+    """A transform of torchio that knows only masks with one label, applied to each label by itself."""
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Change the mask in place."""
+        one_label: Any = super()
+        for mask in self.get_images(subject):  # type: ignore[attr-defined]  # of the transform beside which this stands
+            done = torch.zeros_like(mask.data)
+            for value in mask.data.unique().tolist():
+                if value:
+                    part = torchio.LabelMap(tensor=(mask.data == value).to(torch.int32), affine=mask.affine)
+                    done[one_label.apply_transform(torchio.Subject(mask=part)).mask.data > 0] = value
+            mask.set_data(done)
+        return subject
+
+
+class KeepLargestComponent(_PerLabel, torchio.KeepLargestComponent):
+    """Keep the largest piece of each label."""
+
+
+class Contour(_PerLabel, torchio.Contour):
+    """Keep the border of each label."""
+
+
 #: Those that take the place of torchio's of the same name, and those that torchio has not.
 TRANSFORMS: dict[str, Any] = {
     kind.__name__: kind
@@ -252,5 +277,7 @@ TRANSFORMS: dict[str, Any] = {
         Pad,
         CropOrPad,
         EnsureShapeMultiple,
+        KeepLargestComponent,
+        Contour,
     )
 }

@@ -30,6 +30,6 @@ LABELS = (
         False,
         "Numbers the labels 1, 2, 3, … in each mask for itself; only for masks that all hold the same labels.",
     ),
-    TransformInfo("KeepLargestComponent", "label", False, "Keeps the largest piece of a mask with one label."),
-    TransformInfo("Contour", "label", False, "Keeps only the border of a mask with one label."),
+    TransformInfo("KeepLargestComponent", "label", False, "Keeps the largest piece of each label."),
+    TransformInfo("Contour", "label", False, "Keeps only the border of each label."),
 )
