@@ -8,15 +8,25 @@ from rich.markup import escape
 
 from napari_seg3d.cli.app import ERRORS, app
 from napari_seg3d.cli.data import check, evaluate
+from napari_seg3d.cli.dataset import export, import_
 from napari_seg3d.cli.files import convert, deidentify, series
 from napari_seg3d.cli.prediction import predict
 from napari_seg3d.cli.training import demo, train
+from napari_seg3d.cli.transforms import transforms
 from napari_seg3d.errors import Seg3dError
 
 __all__ = ["app", "main"]
 
 # In the order of the way that scans take.
 for _command, _examples in (
+    (
+        import_,
+        [
+            "import LUNA16",
+            "import scans --masks masks --pair scans/a.nii.gz=masks/other.nii.gz --out dataset.yaml",
+            "import list.csv",
+        ],
+    ),
     (check, ["check Task04_Hippocampus"]),
     (
         train,
@@ -24,8 +34,10 @@ for _command, _examples in (
             "train Task04_Hippocampus",
             "train scans --masks masks --minutes 30 --set sampling.patch_size='[[64, 64, 64]'",
             "train --config run.yaml",
+            "train scans --transforms steps.yaml",
         ],
     ),
+    (transforms, ["transforms", "transforms RandomAffine", "transforms --preset vnet > steps.yaml"]),
     (
         predict,
         [
@@ -44,11 +56,12 @@ for _command, _examples in (
             "convert mask.nii.gz mask.dcm --on series-folder",
         ],
     ),
+    (export, ["export dataset.yaml --nnunet nnUNet_raw --id 7 --name Liver"]),
     (deidentify, ["deidentify hospital-export --out shared"]),
     (demo, ["demo --minutes 1"]),
 ):
     _shown = " · ".join(f"[bold]napari-seg3d {example}[/]" for example in _examples)
-    app.command(epilog=f"{'Example' if len(_examples) == 1 else 'Examples'}: {_shown}")(_command)
+    app.command(_command.__name__.rstrip("_"), epilog=f"{'Example' if len(_examples) == 1 else 'Examples'}: {_shown}")(_command)
 
 
 def main() -> None:

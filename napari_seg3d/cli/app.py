@@ -68,11 +68,11 @@ def progress_bar() -> Progress:
     )
 
 
-def teller(bar: Progress, what: str) -> Callable[[int, int], None]:
-    """Return what a long work calls with the numbers done and of all, to show them in `bar`."""
-    task = bar.add_task(what, total=None)
+def teller(bar: Progress, what: str, at_once: bool = True) -> Callable[[int, int], None]:
+    """Return what a long work calls with the numbers done and of all, to show them in `bar`: from now on, or from the first call on."""
+    task = bar.add_task(what, total=None, visible=at_once)
 
     def told(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=done, total=total, visible=True)
 
     return told

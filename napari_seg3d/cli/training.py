@@ -31,6 +31,10 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting as section.name=value; may be given again.")
     ] = None,
+    transforms: Annotated[
+        str | None,
+        typer.Option(help="Steps that prepare and change the scans: a preset (see `napari-seg3d transforms`) or a YAML file."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder to make; left out, a dated one below ~/napari-seg3d/runs.")
     ] = None,
@@ -42,7 +46,7 @@ def train(
     """
     from napari_seg3d.training import start_run
 
-    run = start_run(_config(folder, masks, subjects, config, minutes, set_ or []), out)
+    run = start_run(_config(folder, masks, subjects, config, minutes, set_ or [], transforms), out)
     CONSOLE.print(f"Run folder: [bold]{escape(str(run.folder))}[/]", highlight=False, soft_wrap=True)
     if detach:
         return
@@ -76,10 +80,12 @@ def _config(
     config: Path | None,
     minutes: float | None,
     settings: list[str],
+    transforms: str | None,
 ) -> TrainConfig:
     from napari_seg3d.training import TrainConfig
+    from napari_seg3d.transforms import find_recipe
 
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = find_recipe(transforms).settings() if transforms is not None else {}
     if masks is not None:
         changes["data.masks"] = str(masks)
     if subjects is not None:

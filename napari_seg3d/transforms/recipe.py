@@ -51,6 +51,11 @@ class Recipe:
         check_preprocessing(self.preprocessing)
         check_augmentation(self.augmentation)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of a training that takes this recipe; without preprocessing, training plans its own."""
+        preprocessing = self.preprocessing.to_list() or "auto"
+        return {"transforms.preprocessing": preprocessing, "transforms.augmentation": self.augmentation.to_list()}
+
     def to_yaml(self) -> str:
         """Return this recipe as YAML text."""
         content = {
@@ -163,6 +168,22 @@ def load_preset(name: str) -> Recipe:
     if name not in known:
         raise ConfigError(f"There is no preset {name!r}.", f"Known ones are {', '.join(closest_first(name, list(known)))}.")
     return load_recipe(known[name])
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return the recipe that a person means: a preset by its name, or else a file.
+
+    Raises
+    ------
+    ConfigError
+        There is neither; or as `load_recipe`.
+    """
+    if name in presets():
+        return load_preset(name)
+    if Path(name).exists():
+        return load_recipe(name)
+    known = closest_first(name, list(presets()))
+    raise ConfigError(f"{name} is neither a file nor a preset.", f"Presets are {', '.join(known)}.")
 
 
 def _pipeline(values: Any, where: str) -> Pipeline:

@@ -142,6 +142,8 @@ def _make_editor(field: FieldInfo, changed: Callable[[], None]) -> _Editor:
         return _Decimal(field, changed)
     if kind is Path or Path in get_args(kind):
         return _File(changed)
+    if list[dict[str, Any]] in get_args(kind):
+        return _Steps()
     return _Text(changed)
 
 
@@ -225,6 +227,23 @@ class _Text:
 
     def setValue(self, value: object) -> None:
         shown = ", ".join(f"{part:g}" for part in value) if isinstance(value, list) else "" if value is None else str(value)
+        self.widget.setText(shown)
+
+
+class _Steps:
+    """A list of steps, which the Transforms dock edits: here it is only counted."""
+
+    def __init__(self) -> None:
+        self.widget = QLineEdit()
+        self.widget.setReadOnly(True)
+        self._value: object = "auto"
+
+    def value(self) -> object:
+        return self._value
+
+    def setValue(self, value: object) -> None:
+        self._value = value
+        shown = f"{len(value)} step{'' if len(value) == 1 else 's'}" if isinstance(value, list) else str(value)
         self.widget.setText(shown)
 
 
