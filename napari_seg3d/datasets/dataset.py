@@ -11,6 +11,10 @@ from napari_seg3d.datasets.stored_split import StoredSplit
 from napari_seg3d.errors import DatasetError
 
 
+#: How bad something is.
+Severity = Literal["error", "warning", "info"]
+
+
 @dataclass(frozen=True, order=True)
 class MaskPart:
     """The file of one label, where each label has a mask of its own: what is not 0 in it is that label."""
@@ -63,8 +67,8 @@ class Problem:
 
     Parameters
     ----------
-    severity : {"error", "warning"}
-        A case with an error is left out of training; a warning is worth a look.
+    severity : {"error", "warning", "info"}
+        A case with an error is left out of training; a warning is worth a look; the rest is good to know.
     what : str
         What is wrong, naming the file or the value.
     fix : str
@@ -75,7 +79,7 @@ class Problem:
         The file concerned.
     """
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     what: str
     fix: str
     case: str | None = None
