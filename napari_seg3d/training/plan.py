@@ -68,6 +68,17 @@ class Plan:
         }
 
 
+def planned_preprocessing(config: TrainConfig, grids: Sequence[Grid]) -> Pipeline:
+    """Return the preprocessing that a config asks for, for training cases on these grids."""
+    if config.transforms.preprocessing != "auto":
+        return Pipeline.from_list(config.transforms.preprocessing)
+    wish = config.preprocessing.spacing
+    if wish == "auto":
+        median = np.median([grid.canonical().spacing for grid in grids], axis=0).tolist()
+        return preprocessing_pipeline(median, config.preprocessing.normalization)
+    return preprocessing_pipeline(None if wish == "native" else wish, config.preprocessing.normalization)
+
+
 def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, str], channels: int) -> Plan:
     """Resolve every `auto` of a config.
 
@@ -83,7 +94,7 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
         Channels of every scan.
     """
     accelerator = choose_accelerator(config.device.accelerator)
-    pipeline = _preprocessing(config, grids)
+    pipeline = planned_preprocessing(config, grids)
     processed = [grid_after(pipeline, grid) for grid in grids]
     orders = sorted({grid.orientation for grid in processed})
     if len(orders) > 1:
@@ -129,16 +140,6 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
     i, j, k = spacing.tolist()
     augmentation = _augmentation(config, spec, (i, j, k))
     return Plan(spec, (i, j, k), batch, accelerator, precision, augmentation)
-
-
-def _preprocessing(config: TrainConfig, grids: Sequence[Grid]) -> Pipeline:
-    if config.transforms.preprocessing != "auto":
-        return Pipeline.from_list(config.transforms.preprocessing)
-    wish = config.preprocessing.spacing
-    if wish == "auto":
-        median = np.median([grid.canonical().spacing for grid in grids], axis=0).tolist()
-        return preprocessing_pipeline(median, config.preprocessing.normalization)
-    return preprocessing_pipeline(None if wish == "native" else wish, config.preprocessing.normalization)
 
 
 def _augmentation(config: TrainConfig, spec: ModelSpec, spacing: tuple[float, float, float]) -> Pipeline | None:

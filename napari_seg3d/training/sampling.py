@@ -7,16 +7,15 @@ whether the run was interrupted in between.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.training.cache import CachedCase
 from napari_seg3d.transforms import Pipeline, augment
 
 if TYPE_CHECKING:
@@ -27,13 +26,33 @@ T = TypeVar("T", bound=np.generic)
 Patch = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
+class Prepared(Protocol):
+    """A preprocessed case to cut from: a `CachedCase`, or one that is only looked at."""
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """``(C, I, J, K)``."""
+
+    @property
+    def target(self) -> NDArray[np.integer]:
+        """The class of every voxel ``(I, J, K)``."""
+
+    @property
+    def locations(self) -> Mapping[int, NDArray[np.integer]]:
+        """Some voxel indices ``(n, 3)`` of each class that occurs."""
+
+    @property
+    def lowest(self) -> float:
+        """What a scan that is smaller than a patch is padded with."""
+
+
 @dataclass(frozen=True)
 class Sampler:
     """The endless series of samples of a run, as a map-style torch data set.
 
     Parameters
     ----------
-    cases : sequence of CachedCase
+    cases : sequence of Prepared
         What to cut from. Each is used once before any is used again.
     patch_size : three ints
         Sides of a sample; a smaller scan is padded with its lowest value, around the case.
@@ -49,7 +68,7 @@ class Sampler:
         Start of all random numbers.
     """
 
-    cases: Sequence[CachedCase]
+    cases: Sequence[Prepared]
     patch_size: tuple[int, int, int]
     whole: bool
     foreground: float
@@ -71,7 +90,7 @@ class Sampler:
             return patch, classes
         return augment(self.augmentation, patch, classes, self.spacing, seed=int(random.integers(2**62)))
 
-    def _corner(self, case: CachedCase, shape: tuple[int, ...], random: np.random.Generator) -> list[int]:
+    def _corner(self, case: Prepared, shape: tuple[int, ...], random: np.random.Generator) -> list[int]:
         lowest = [min(0, side - patch) for side, patch in zip(shape, self.patch_size, strict=True)]
         highest = [max(0, side - patch) for side, patch in zip(shape, self.patch_size, strict=True)]
         corner = [int(random.integers(low, high + 1)) for low, high in zip(lowest, highest, strict=True)]

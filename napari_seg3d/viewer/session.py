@@ -15,6 +15,7 @@ from napari_seg3d.viewer.preview_model import PreviewModel
 from napari_seg3d.viewer.run_watch import RunWatch
 from napari_seg3d.viewer.scan_model import ScanModel
 from napari_seg3d.viewer.stage import Stage
+from napari_seg3d.viewer.transforms_model import TransformsModel
 from napari_seg3d.viewer.window_model import WindowModel
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Session(QObject):
         The window (level and width) of the image that is looked at.
     ortho : OrthoViews
         The coronal, sagittal and 3D views.
+    transforms : TransformsModel
+        The steps before the network, and their preview.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -57,6 +60,9 @@ class Session(QObject):
         self.scans = ScanModel(viewer)
         self.window = WindowModel(viewer)
         self.ortho = OrthoViews(viewer)
+        self.transforms = TransformsModel(viewer, self.data)
+        # They want the same place.
+        self.ortho.changed.connect(self.transforms.stop)
         self._docks = 0
 
     def add_dock(self, dock: QObject) -> None:
@@ -68,6 +74,7 @@ class Session(QObject):
         self._docks -= 1
         if self._docks == 0:
             self.watch.stop_looking()
+            self.transforms.forget()
             for job in (self.data.job, self.prediction.job, self.labels.job, self.scans.job):
                 if job is not None:
                     job.cancel()

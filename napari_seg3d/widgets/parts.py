@@ -75,6 +75,11 @@ class Dock(QScrollArea):
             frame.show()
             frame.raise_()
 
+    def is_closed(self) -> bool:
+        """Return whether the user closed it; behind another tab it is open."""
+        frame = _frame_of(self)
+        return frame is None or frame.isHidden()
+
     def _join_others(self) -> None:
         frame = _frame_of(self)
         window = frame.parentWidget() if frame is not None else None
