@@ -1,12 +1,20 @@
 """Which image belongs to which mask, whether they are sound, and who trains and who validates."""
 
 from napari_seg3d.datasets.by_hand import with_pair, without_pair
-from napari_seg3d.datasets.check import CaseFacts, Report, check_dataset
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem, files_of
-from napari_seg3d.datasets.frozen import content_of, freeze_test, refuse_test_cases, unfreeze_test
+from napari_seg3d.datasets.doctor import CaseFacts, Finding, Group, Remedy, Report, check_dataset, grouped
+from napari_seg3d.datasets.frozen import (
+    content_of,
+    freeze_test,
+    frozen_beside,
+    refuse_same_scans,
+    refuse_test_cases,
+    unfreeze_test,
+)
 from napari_seg3d.datasets.layouts import find_masks
 from napari_seg3d.datasets.manifest import load_dataset, save_dataset
 from napari_seg3d.datasets.masks import read_mask
+from napari_seg3d.datasets.nnunet import export_nnunet
 from napari_seg3d.datasets.opening import import_dataset, open_dataset
 from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
 from napari_seg3d.datasets.placing import place_mask
@@ -19,6 +27,7 @@ from napari_seg3d.datasets.split import (
     complete,
     draw_test,
     make_split,
+    presence_of,
     sides,
     split_by_subject,
 )
@@ -30,6 +39,8 @@ __all__ = [
     "Case",
     "CaseFacts",
     "Dataset",
+    "Finding",
+    "Group",
     "Item",
     "MaskPart",
     "Method",
@@ -37,6 +48,7 @@ __all__ = [
     "Place",
     "Presence",
     "Problem",
+    "Remedy",
     "Report",
     "Split",
     "SplitRow",
@@ -48,10 +60,13 @@ __all__ = [
     "complete",
     "content_of",
     "draw_test",
+    "export_nnunet",
     "files_of",
     "find_masks",
     "find_scans",
     "freeze_test",
+    "grouped",
+    "frozen_beside",
     "import_dataset",
     "load_dataset",
     "make_split",
@@ -59,11 +74,13 @@ __all__ = [
     "open_dataset",
     "pair_by_name",
     "place_mask",
+    "presence_of",
     "read_case_image",
     "read_case_mask",
     "read_ids",
     "read_mask",
     "read_split",
+    "refuse_same_scans",
     "refuse_test_cases",
     "same_subject_groups",
     "save_dataset",
