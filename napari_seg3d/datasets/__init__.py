@@ -2,7 +2,7 @@
 
 from napari_seg3d.datasets.by_hand import with_pair, without_pair
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem, files_of
-from napari_seg3d.datasets.doctor import CaseFacts, Finding, Group, Remedy, Report, check_dataset, grouped
+from napari_seg3d.datasets.doctor import CaseFacts, Finding, Group, Remedy, Report, apply_remedies, check_dataset, grouped, save_page
 from napari_seg3d.datasets.frozen import (
     content_of,
     freeze_test,
@@ -55,6 +55,7 @@ __all__ = [
     "StoredSplit",
     "SubjectGroup",
     "Test",
+    "apply_remedies",
     "assign",
     "check_dataset",
     "complete",
@@ -84,6 +85,7 @@ __all__ = [
     "refuse_test_cases",
     "same_subject_groups",
     "save_dataset",
+    "save_page",
     "sides",
     "split_by_subject",
     "unfreeze_test",

@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from napari_seg3d.datasets.dataset import Case
+from napari_seg3d.datasets.manifest import FILE_NAME, load_dataset
 from napari_seg3d.datasets.reading import read_case_image
 from napari_seg3d.datasets.split import Split
 from napari_seg3d.datasets.stored_split import StoredSplit
@@ -18,6 +20,7 @@ from napari_seg3d.errors import Cancelled, DatasetError
 from napari_seg3d.volumes import Volume
 
 _AT_A_TIME = 4
+_UP = 3  # folders above a scan in which a dataset.yaml is looked for
 _FIX = "Leave it out of the training, or unfreeze the test set: the results so far then no longer say how good a model is."
 
 
@@ -126,7 +129,60 @@ def refuse_test_cases(
             raise DatasetError(
                 f"{case.id} would {side}, and shows the same subject as {subjects[case.subject]} of the test set.", _FIX
             )
-    _refuse_content(split.test_content, used, shapes or {}, progress, cancelled)
+    refuse_same_scans(split.test_content, used, "this data set", shapes, progress, cancelled)
+
+
+def refuse_same_scans(
+    frozen: Mapping[str, str],
+    used: Sequence[Case],
+    whose: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Refuse a training on `used` when one of these shows a scan of a frozen test set under whatever name.
+
+    Parameters
+    ----------
+    frozen : mapping of str to str
+        Id in the test set -> :func:`content_of` its scan.
+    used : sequence of Case
+        Who would train and validate.
+    whose : str
+        What the test set belongs to, for the error.
+    shapes, progress, cancelled
+        As for :func:`refuse_test_cases`.
+
+    Raises
+    ------
+    DatasetError
+        One of them does.
+    """
+    owner = {content: case for case, content in frozen.items()}
+    sizes = {content.partition("-")[0] for content in owner}
+    path_of = {case.id: case.images[0] for case in used}
+    suspects = [case for case in used if shapes is None or case.id not in shapes or _shape(shapes[case.id]) in sizes]
+    for case, content in contents(suspects, progress, cancelled).items():
+        if content in owner:
+            raise DatasetError(
+                f"{case} ({path_of[case]}) is the same scan as {owner[content]} in the frozen test set of {whose}.", _FIX
+            )
+
+
+def frozen_beside(cases: Sequence[Case], but: Path | None = None) -> list[tuple[Path, StoredSplit]]:
+    """Return the ``dataset.yaml`` files around the scans that hold a frozen test set, except one."""
+    folders = {folder for case in cases for folder in list(case.images[0].absolute().parents)[:_UP]}
+    found = []
+    for file in sorted(folder / FILE_NAME for folder in folders):
+        if file == but or not file.is_file():
+            continue
+        try:
+            split = load_dataset(file).split
+        except DatasetError:
+            continue  # other programs, too, call a file so
+        if split is not None and split.is_frozen:
+            found.append((file, split))
+    return found
 
 
 def contents(
@@ -154,22 +210,6 @@ def contents(
                 future.cancel()
             raise
     return {case.id: found[case.id] for case in cases}
-
-
-def _refuse_content(
-    frozen: Mapping[str, str],
-    used: Sequence[Case],
-    shapes: Mapping[str, tuple[int, ...]],
-    progress: Callable[[int, int], None] | None,
-    cancelled: Callable[[], bool] | None,
-) -> None:
-    owner = {content: case for case, content in frozen.items()}
-    sizes = {content.partition("-")[0] for content in frozen.values()}
-    suspects = [case for case in used if case.id not in shapes or _shape(shapes[case.id]) in sizes]
-    for case, content in contents(suspects, progress, cancelled).items():
-        if content in owner:
-            path = next(one for one in used if one.id == case).images[0]
-            raise DatasetError(f"{case} ({path}) is the same scan as {owner[content]} of the frozen test set.", _FIX)
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -9,13 +9,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from napari_seg3d.datasets.dataset import Case
 from napari_seg3d.datasets.stored_split import Place, StoredSplit, Test
 from napari_seg3d.datasets.stratify import deal
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.files import write_text
+
+if TYPE_CHECKING:
+    from napari_seg3d.datasets.doctor import CaseFacts
 
 #: Case id -> the values of the labels in its mask.
 Presence = Mapping[str, frozenset[int]]
@@ -57,6 +60,11 @@ class Split:
         writer.writerow(SplitRow._fields)
         writer.writerows(self.rows(cases))
         write_text(path, text.getvalue())
+
+
+def presence_of(facts: Mapping[str, CaseFacts]) -> Presence:
+    """Return which labels a check has found in the mask of each case."""
+    return {case: frozenset(value for value in fact.label_counts if value) for case, fact in facts.items()}
 
 
 def split_by_subject(cases: Sequence[Case], validation: float = 0.2, seed: int = 0, presence: Presence | None = None) -> Split:

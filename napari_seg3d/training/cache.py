@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.datasets import Case, files_of, read_case_image, read_case_mask
-from napari_seg3d.errors import Cancelled, WriteError
+from napari_seg3d.errors import Cancelled, DatasetError, WriteError
 from napari_seg3d.files import user_folder, write_error
 from napari_seg3d.transforms import Pipeline, label_steps, preprocess, run
 from napari_seg3d.volumes import Grid, Volume, smallest_integer
@@ -86,6 +86,7 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     merged: Mapping[int, int] | None = None,
+    forbidden: Collection[str] = (),
 ) -> list[CachedCase]:
     """Return every case preprocessed, making those that are not on disk yet.
 
@@ -101,14 +102,21 @@ def prepare(
         Told (done, total) after, and asked before, each case.
     merged : mapping of int to int, optional
         What the values in the masks count as: that of the data set.
+    forbidden : collection of str
+        Ids that must not be among the cases: those of the test set.
 
     Raises
     ------
+    DatasetError
+        A case is forbidden.
     WriteError
         The disk is full.
     Cancelled
         `cancelled` returned True.
     """
+    refused = sorted({case.id for case in cases} & set(forbidden))
+    if refused:
+        raise DatasetError(f"{refused[0]} is in the test set.", "Leave it out of the training.")
     root = user_folder("cache") / "cases"
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     _remove_unused(root)

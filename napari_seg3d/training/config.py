@@ -37,9 +37,23 @@ class DataConfig(_Section):
         title="Subjects",
         description="CSV with the columns case and subject. Needed only where the file names do not tell which cases are one person.",
     )
-    validation: float = Field(
-        0.2, gt=0, lt=1, title="Validation share", description="Share of the subjects that is held back to judge the model."
+    split: Literal["auto", "fraction", "folds", "stride"] = Field(
+        "auto",
+        title="Split",
+        description="Who judges the model. auto: as the data set says (Split in the Data dock), else by share. fraction: a share of the "
+        "subjects; folds: each of several parts in turn; stride: every n-th subject. A test set of the data set never trains.",
     )
+    validation: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        title="Validation share",
+        description="Share of the subjects that is held back to judge the model, where neither the data set nor Split says otherwise. "
+        "Each label is in the same share of the cases on both sides, as far as that is possible.",
+    )
+    folds: int = Field(5, ge=2, le=100, title="Folds", description="With Split = folds: how many parts there are.")
+    fold: int = Field(1, ge=1, le=100, title="Fold", description="Where there are folds: the one that judges the model.")
+    stride: int = Field(10, ge=2, le=10_000, title="Stride", description="With Split = stride: one of so many subjects judges.")
     split_seed: int = Field(
         0,
         ge=0,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import napari_seg3d
-from napari_seg3d.datasets import Case, check_dataset, open_dataset, read_case_image, split_by_subject
+from napari_seg3d.datasets import Case, check_dataset, open_dataset, read_case_image
 from napari_seg3d.errors import Cancelled, TrainingError
 from napari_seg3d.files import write_text
 from napari_seg3d.inference import Predictor
@@ -26,6 +26,7 @@ from napari_seg3d.training.plan import Plan, make_plan
 from napari_seg3d.training.progress import ProgressEvents
 from napari_seg3d.training.runs import Run
 from napari_seg3d.training.sampling import Sampler, make_loader
+from napari_seg3d.training.sides import choose_sides
 from napari_seg3d.transforms import Pipeline, fit, is_fitted
 from napari_seg3d.volumes import Volume
 
@@ -91,8 +92,9 @@ def _prepare_data(run: Run, config: TrainConfig) -> _Data:
         raise TrainingError(
             f"The masks of {config.data.images} hold no labels at all.", "Choose masks with something marked in them."
         )
-    split = split_by_subject(report.sound, config.data.validation, config.data.split_seed)
-    split.save(run.folder / "split.csv", report.sound)
+    told = ProgressEvents(run, "Comparing with the frozen test set")
+    split = choose_sides(config.data, report, told, run.stop_asked)
+    split.save(run.folder / "split.csv", report.dataset.cases)
 
     cases = {case.id: case for case in report.sound}
     channels = {report.facts[case.id].channels for case in report.sound}
@@ -109,6 +111,7 @@ def _prepare_data(run: Run, config: TrainConfig) -> _Data:
         ProgressEvents(run, "Preparing the cases"),
         run.stop_asked,
         dataset.merged,
+        forbidden=split.test,
     )
     # The case to watch: the one that shows most labels.
     shown = max((cases[name] for name in split.validation), key=lambda case: (len(report.facts[case.id].label_counts), case.id))

@@ -112,8 +112,8 @@ class Run:
         """Return what the run was asked to do."""
         return TrainConfig.from_yaml(self.folder / "run.yaml")
 
-    def cases(self, which: Literal["train", "validation"]) -> list[Case]:
-        """Return the cases that the run trains on, or is judged by."""
+    def cases(self, which: Literal["train", "validation", "test"]) -> list[Case]:
+        """Return the cases that the run trains on, is judged by, or must not see."""
         data = self.config().data
         try:
             with open(self.folder / "split.csv", newline="", encoding="utf-8") as handle:
@@ -132,11 +132,13 @@ class Run:
 
     def status(self) -> Status:
         """Return where the run stands, looking at its last words and at its process."""
-        last: Event = {}
-        for event in EventReader(self).read():
-            if event["kind"] == "state":
-                last = event
-        return self.status_after(last)
+        status = self.status_after(self._last_state_event())
+        # Between the two looks it may have said its last words and ended.
+        return self.status_after(self._last_state_event()) if status.state == "died" else status
+
+    def _last_state_event(self) -> Event:
+        states = [event for event in EventReader(self).read() if event["kind"] == "state"]
+        return states[-1] if states else {}
 
     def status_after(self, last_state_event: Event) -> Status:
         """Return where the run stands, given its newest ``state`` event (empty when there is none yet)."""

@@ -1,0 +1,65 @@
+"""Who trains and who validates in a run; a test set does neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from napari_seg3d.datasets import (
+    Report,
+    Split,
+    frozen_beside,
+    make_split,
+    presence_of,
+    refuse_same_scans,
+    refuse_test_cases,
+    sides,
+)
+from napari_seg3d.training.config import DataConfig
+
+
+def choose_sides(
+    wishes: DataConfig,
+    report: Report,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Split:
+    """Return who trains, who validates and who is held back, by the data set or else by the config.
+
+    Parameters
+    ----------
+    wishes : DataConfig
+        What the run asks for.
+    report : Report
+        Of the check.
+    progress, cancelled : callable, optional
+        Told (done, total) after, and asked before, a scan is compared with a frozen test set.
+
+    Raises
+    ------
+    DatasetError
+        There are too few subjects, a subject would be broken apart, or a case of a test set would train or validate: by its id, its
+        subject, or what its scan holds.
+    Cancelled
+        `cancelled` returned True.
+    """
+    dataset = report.dataset
+    split = dataset.split
+    if split is None or not split.sets or wishes.split != "auto":
+        split = make_split(
+            report.sound,
+            "fraction" if wishes.split == "auto" else wishes.split,
+            validation=wishes.validation,
+            folds=wishes.folds,
+            stride=wishes.stride,
+            seed=wishes.split_seed,
+            presence=presence_of(report.facts),
+            kept=split,
+        )
+    chosen = sides(split, dataset.cases, report.sound, wishes.fold)
+    shapes = {case: (facts.channels, *facts.grid.canonical().shape) for case, facts in report.facts.items()}
+    refuse_test_cases(split, chosen, dataset.cases, shapes, progress, cancelled)
+    # The same folder opened without its dataset.yaml, such as its images and its masks one by one.
+    used = [case for case in report.sound if case.id in {*chosen.train, *chosen.validation}]
+    for file, frozen in frozen_beside(used, dataset.file):
+        refuse_same_scans(frozen.test_content, used, str(file), shapes, progress, cancelled)
+    return chosen
