@@ -11,6 +11,7 @@ from napari_seg3d.cli.data import check, evaluate
 from napari_seg3d.cli.dataset import export, import_
 from napari_seg3d.cli.files import convert, deidentify, series
 from napari_seg3d.cli.prediction import predict
+from napari_seg3d.cli.split import split
 from napari_seg3d.cli.training import demo, train
 from napari_seg3d.cli.transforms import transforms
 from napari_seg3d.errors import Seg3dError
@@ -28,6 +29,15 @@ for _command, _examples in (
         ],
     ),
     (check, ["check Task04_Hippocampus"]),
+    (
+        split,
+        [
+            "split scans --test 0.1 --freeze",
+            "split dataset.yaml --method folds --folds 5",
+            "split dataset.yaml --lists splits_final.json",
+            "split dataset.yaml --show",
+        ],
+    ),
     (
         train,
         [

@@ -2,7 +2,17 @@
 
 from napari_seg3d.datasets.by_hand import with_pair, without_pair
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem, files_of
-from napari_seg3d.datasets.doctor import CaseFacts, Finding, Group, Remedy, Report, apply_remedies, check_dataset, grouped, save_page
+from napari_seg3d.datasets.doctor import (
+    CaseFacts,
+    Finding,
+    Group,
+    Remedy,
+    Report,
+    apply_remedies,
+    check_dataset,
+    grouped,
+    save_page,
+)
 from napari_seg3d.datasets.frozen import (
     content_of,
     freeze_test,
@@ -28,12 +38,14 @@ from napari_seg3d.datasets.split import (
     draw_test,
     make_split,
     presence_of,
+    set_test,
     sides,
     split_by_subject,
 )
 from napari_seg3d.datasets.split_lists import read_ids, read_split
 from napari_seg3d.datasets.stored_split import Method, Place, StoredSplit, Test
 from napari_seg3d.datasets.subjects import SubjectGroup, same_subject_groups
+from napari_seg3d.datasets.tally import Tally, name_of, tally
 
 __all__ = [
     "Case",
@@ -54,6 +66,7 @@ __all__ = [
     "SplitRow",
     "StoredSplit",
     "SubjectGroup",
+    "Tally",
     "Test",
     "apply_remedies",
     "assign",
@@ -66,12 +79,13 @@ __all__ = [
     "find_masks",
     "find_scans",
     "freeze_test",
-    "grouped",
     "frozen_beside",
+    "grouped",
     "import_dataset",
     "load_dataset",
     "make_split",
     "mask_name",
+    "name_of",
     "open_dataset",
     "pair_by_name",
     "place_mask",
@@ -86,8 +100,10 @@ __all__ = [
     "same_subject_groups",
     "save_dataset",
     "save_page",
+    "set_test",
     "sides",
     "split_by_subject",
+    "tally",
     "unfreeze_test",
     "with_pair",
     "without_pair",

@@ -183,6 +183,18 @@ def draw_test(
     return StoredSplit(split.method if split else "fraction", test=tuple(test))
 
 
+def set_test(split: StoredSplit | None, cases: Sequence[Case], ids: Iterable[str]) -> StoredSplit:
+    """Return a split with exactly these cases in its test set; what else is left trains until it is split.
+
+    Raises
+    ------
+    DatasetError
+        The test set is frozen, or a subject would be broken apart.
+    """
+    _refuse_frozen(split)
+    return assign(StoredSplit("lists"), cases, ids, "test")
+
+
 def assign(split: StoredSplit | None, cases: Sequence[Case], ids: Iterable[str], place: Place | Test) -> StoredSplit:
     """Put cases into a set by hand.
 
