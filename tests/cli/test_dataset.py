@@ -5,7 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from napari_seg3d.datasets import open_dataset
+import pytest
+
+from napari_seg3d.cli.dataset import import_
+from napari_seg3d.datasets import import_dataset, open_dataset
+from napari_seg3d.errors import ConfigError, WriteError
 from tests.cli.test_cli import _cli
 from tests.datasets.makers import make_decathlon, make_luna
 
@@ -24,9 +28,10 @@ def test_import_tells_how_sure_it_is_and_takes_pairs_by_hand(ball_dataset: Path,
     assert str(data / "dataset.yaml") in text
     moved = data.rename(tmp_path / "moved")
     assert len(open_dataset(moved).pairs) == 6
-    assert "6 cases, 6 ready to train on" in _cli("check", moved / "dataset.yaml")
-    assert "exists already" in _cli("import", moved, status=1)
-    assert "is no pair" in _cli("import", moved, "--pair", "x", status=1)
+    with pytest.raises(WriteError, match="exists already"):
+        import_(moved)
+    with pytest.raises(ConfigError, match="--pair x is no pair"):
+        import_(moved, pair=["x"], overwrite=True)
 
 
 def test_luna_is_imported_with_its_masks(tmp_path: Path) -> None:
@@ -39,10 +44,9 @@ def test_luna_is_imported_with_its_masks(tmp_path: Path) -> None:
 
 def test_export_to_nnunet_and_back(tmp_path: Path) -> None:
     make_decathlon(tmp_path / "task", count=3)
-    _cli("import", tmp_path / "task", "--out", tmp_path / "mine.yaml")
+    import_dataset(tmp_path / "task", tmp_path / "mine.yaml")
     options = (tmp_path / "mine.yaml", "--nnunet", tmp_path / "raw", "--id", 7, "--name", "Organ")
     assert str(tmp_path / "raw" / "Dataset007_Organ") in _cli("export", *options)
     assert "exists already" in _cli("export", *options, status=1)
-    _cli("export", *options, "--overwrite")
-    text = _cli("import", tmp_path / "raw" / "Dataset007_Organ")
-    assert "4 images, 3 with masks; labels 1 organ, 2 tumour" in text
+    again = import_dataset(tmp_path / "raw" / "Dataset007_Organ")
+    assert (len(again.cases), len(again.pairs), again.labels) == (4, 3, {1: "organ", 2: "tumour"})
