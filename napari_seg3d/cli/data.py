@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from napari_seg3d.cli.app import CONSOLE, Folder, Masks, Subjects, print_problems, progress_bar, teller
+from napari_seg3d.errors import ConfigError
+
+if TYPE_CHECKING:
+    from napari_seg3d.datasets import Finding, Report
+
+_COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
+# Named here as well, so that the help of the command line waits for no reader of scans (a test keeps both equal).
+_REMEDIES = ("resample_mask", "round_labels", "drop_case", "merge_labels", "same_subject")
 
 
 def check(
@@ -19,16 +27,33 @@ def check(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="List every pair, with the reason why image and mask belong together.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every finding; else those of one kind are told together.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with thumbnails, to hand to a colleague.")] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Apply the remedies of this kind (or `all`): " + ", ".join(_REMEDIES) + ". Your files stay as they are."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where --fix writes the corrected data set; left out, dataset.yaml in its folder.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read at a time; 0 for threads. Left out, as the data asks for.")
+    ] = None,
 ) -> None:
     """Pair images with masks and look for whatever would spoil a training.
 
-    The exit status is 1 when a problem keeps a case from being used.
+    The exit status is 1 when a problem keeps a case from being used, and was not fixed.
     """
-    from napari_seg3d.datasets import check_dataset, open_dataset
+    from napari_seg3d.datasets import check_dataset, open_dataset, save_page
 
+    wanted = _kinds(fix or [])
     dataset = open_dataset(folder, masks, subjects)
     with progress_bar() as bar:
-        report = check_dataset(dataset, progress=teller(bar, "Checking the cases"))
+        report = check_dataset(dataset, progress=teller(bar, "Checking the cases"), processes=processes)
     if pairs:
         listing = Table("case", "subject", "image", "mask", "why")
         for case in report.dataset.cases:
@@ -42,11 +67,73 @@ def check(
         counts = sorted(facts.label_counts[value] for facts in report.facts.values() if facts.label_counts.get(value))
         table.add_row(str(value), name, str(len(counts)), str(counts[len(counts) // 2]) if counts else "0")
     CONSOLE.print(table)
+    _print_statistics(report)
     subjects_found = len({case.subject for case in report.dataset.cases})
     CONSOLE.print(f"{subjects_found} subjects. Cases of one subject stay on one side of the split.")
-    print_problems(report.problems)
-    if any(problem.severity == "error" for problem in report.problems):
+    _print_findings(report, everything)
+    if html is not None:
+        save_page(report, html)
+        CONSOLE.print(f"The page is [bold]{escape(str(html))}[/].", highlight=False)
+    fixed = _fix(report, wanted, out) if wanted else frozenset()
+    if any(finding.severity == "error" and finding not in fixed for finding in report.findings):
         raise typer.Exit(1)
+
+
+def _kinds(asked: list[str]) -> frozenset[str]:
+    kinds = {kind for text in asked for kind in text.replace(",", " ").split()}
+    strange = sorted(kinds - {*_REMEDIES, "all"})
+    if strange:
+        raise ConfigError(f"There is no remedy {strange[0]!r}.", f"Choose among {', '.join(_REMEDIES)}, or all.")
+    return frozenset(_REMEDIES if "all" in kinds else kinds)
+
+
+def _print_statistics(report: Report) -> None:
+    from napari_seg3d.datasets.doctor import statistics
+
+    if not report.facts:
+        return
+    found = statistics(report.facts)
+    for name, spreads, unit in (("Spacing", found.spacing, " mm"), ("Shape", found.shape, " voxels")):
+        median, low, high = (" x ".join(f"{getattr(one, which):.3g}" for one in spreads) for which in ("median", "low", "high"))
+        text = f"{median}{unit} in all." if low == high else f"{median}{unit} (median), from {low} to {high}."
+        CONSOLE.print(f"{name}, to right, anterior and superior: {text}", highlight=False)
+
+
+def _print_findings(report: Report, everything: bool) -> None:
+    from napari_seg3d.datasets.doctor import Group, grouped
+    from napari_seg3d.datasets.doctor.findings import by_severity
+
+    groups = [Group((one,), one.what) for one in by_severity(report.findings)] if everything else grouped(report.findings)
+    for group in groups:
+        first = group.first
+        remedies = sorted({one.remedy.kind for one in group.findings if one.remedy is not None})
+        can = f" [dim](--fix {', '.join(remedies)})[/]" if remedies else ""
+        CONSOLE.print(
+            f"[{_COLOURS[first.severity]}]{first.severity}[/] {escape(group.what)} [dim]{escape(first.fix)}[/]{can}",
+            highlight=False,
+        )
+
+
+def _fix(report: Report, kinds: frozenset[str], out: Path | None) -> frozenset[Finding]:
+    """Apply remedies, say what was done, and return what is mended."""
+    from napari_seg3d.datasets import apply_remedies, save_dataset
+
+    chosen = [finding for finding in report.findings if finding.remedy is not None and finding.remedy.kind in kinds]
+    if not chosen:
+        CONSOLE.print("There is nothing that these remedies would change.")
+        return frozenset()
+    file = out or report.dataset.file or report.dataset.root / "dataset.yaml"
+    file = file if file.suffix in (".yaml", ".yml") else file / "dataset.yaml"
+    with progress_bar() as bar:
+        corrected = apply_remedies(report.dataset, chosen, file.parent, teller(bar, "Correcting"))
+    save_dataset(corrected, file)
+    for remedy in dict.fromkeys(finding.remedy for finding in chosen if finding.remedy is not None):
+        CONSOLE.print(f"{remedy.title}: {escape(', '.join(remedy.cases))}", highlight=False)
+    CONSOLE.print(f"The corrected data set is [bold]{escape(str(file))}[/]; your files are as they were.", highlight=False)
+    dropped = {
+        case for finding in chosen if finding.remedy and finding.remedy.kind == "drop_case" for case in finding.remedy.cases
+    }
+    return frozenset(finding for finding in report.findings if finding in chosen or finding.case in dropped)
 
 
 def evaluate(

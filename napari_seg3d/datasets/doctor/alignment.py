@@ -68,9 +68,9 @@ def align(thumbnails: Sequence[NDArray[np.float16]]) -> Aligned:
     images = np.zeros((count, EDGE, EDGE, EDGE), np.float32)
     masks = np.zeros_like(images)
     for number, thumbnail in enumerate(thumbnails):
-        inside = tuple(slice((EDGE - length) // 2, (EDGE - length) // 2 + length) for length in thumbnail.shape)
-        images[(number, *inside)] = thumbnail
-        masks[(number, *inside)] = 1
+        i, j, k = (slice((EDGE - length) // 2, (EDGE - length) // 2 + length) for length in thumbnail.shape)
+        images[number, i, j, k] = thumbnail
+        masks[number, i, j, k] = 1
     aligned = _align(images, masks, _mean(images, masks))
     if np.median(aligned.fits - aligned.mirrored_fits) < _CLEARLY_BETTER:
         # Left and right sides lie among each other, and blur the mean: one of them shows the way better.

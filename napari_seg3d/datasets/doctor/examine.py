@@ -39,6 +39,7 @@ class Look:
     mask_hashes: tuple[int, int] = (0, 0)  # of the labels as they lie, and with left and right exchanged; 0 without any
     label_names: dict[int, str] = field(default_factory=dict)  # those that the mask itself gives
     dicom_file: Path | None = None  # whose header may name the patient, who stays in there
+    label_counts: dict[int, int] = field(default_factory=dict)
     notes: set[str] = field(default_factory=set)
 
 
@@ -70,8 +71,9 @@ def examine(case: Case, declared: Mapping[int, str], merged: Mapping[int, int]) 
         _examine_channel(look, case, path, volume, first)
     mask = _examine_mask(look, case, first, declared, merged) if case.mask is not None else None
     stored = mask.source.header if mask is not None and mask.source is not None else None
-    labels = look.facts.label_counts if look.facts is not None else {}
-    look.facts = _facts(channels, labels, _type_in(stored), thumbnail(first, mask.data[0] if mask is not None else None))
+    look.facts = _facts(
+        channels, look.label_counts, _type_in(stored), thumbnail(first, mask.data[0] if mask is not None else None)
+    )
     # A constant or broken image is like every other one.
     if not any(finding.kind == "broken image" for finding in look.notebook.findings):
         look.signature = sign(first)
@@ -91,9 +93,7 @@ def _examine_channel(look: Look, case: Case, path: Path, volume: Volume, first: 
         look.notebook.add("error", "broken image", what, fault[1], path, _drop(case, what))
 
 
-def _examine_mask(
-    look: Look, case: Case, image: Volume, declared: Mapping[int, str], merged: Mapping[int, int]
-) -> Volume | None:
+def _examine_mask(look: Look, case: Case, image: Volume, declared: Mapping[int, str], merged: Mapping[int, int]) -> Volume | None:
     """Look at the mask, note its labels, and return it where it lies on the image."""
     path = case.mask
     if path is None:
@@ -117,7 +117,7 @@ def _examine_mask(
         look.notebook.add("error", "mask on another grid", f"{error.what}{found.words}", error.fix, path, remedy)
     look.label_names = {value: label.name for value, label in mask.labels.items() if label.name}
     counts = _count_labels(mask.data)
-    look.facts = _facts([image], counts, "", b"")
+    look.label_counts = counts
     values = [value for value in counts if value != 0]
     _judge_labels(look, case, path, values, declared)
     if placed is not None and 0 < len(values) <= MOST_LABELS:

@@ -15,6 +15,7 @@ from napari_seg3d.datasets.doctor.findings import Finding, Notebook, Remedy
 from napari_seg3d.datasets.doctor.report import Report
 from napari_seg3d.datasets.doctor.subjects import join_subjects
 from napari_seg3d.datasets.doctor.together import all_labels, look_at_all, rare_labels
+from napari_seg3d.datasets.doctor.worker import Worker
 from napari_seg3d.errors import Cancelled
 
 _AT_A_TIME = 4
@@ -73,7 +74,7 @@ def _look(
     at_a_time = processes or min(_AT_A_TIME, os.cpu_count() or 1)
     in_processes = _are_worth_processes(cases) if processes is None else processes > 0
     local = threading.local()
-    workers: list[object] = []
+    workers: list[Worker] = []
     stopped = threading.Event()
 
     def look_at(case: Case) -> Look:
@@ -81,8 +82,6 @@ def _look(
             return Look(Notebook(case.id))
         if not in_processes:
             return examine(case, dataset.labels, dataset.merged)
-        from napari_seg3d.datasets.doctor.worker import Worker
-
         worker: Worker | None = getattr(local, "worker", None)
         if worker is None:
             local.worker = worker = Worker(dataset.labels, dataset.merged)
@@ -125,5 +124,3 @@ def _are_worth_processes(cases: Sequence[Case]) -> bool:
             if size > _WORTH_PROCESSES:
                 return True
     return False
-
-

@@ -107,9 +107,11 @@ def local_patterns(data: NDArray[np.generic]) -> NDArray[np.uint64]:
     return smallest
 
 
-def _orders_around_peaks(slab: NDArray[np.generic]) -> NDArray[np.uint64]:
+def _orders_around_peaks(slab: FloatArray) -> NDArray[np.uint64]:
     centre = slab[_REACH:-_REACH, 1:-1, 1:-1]
-    peaks = (centre > slab[_REACH - 1 : -_REACH - 1, 1:-1, 1:-1]) & (centre > slab[_REACH + 1 : len(slab) - _REACH + 1, 1:-1, 1:-1])
+    peaks = (centre > slab[_REACH - 1 : -_REACH - 1, 1:-1, 1:-1]) & (
+        centre > slab[_REACH + 1 : len(slab) - _REACH + 1, 1:-1, 1:-1]
+    )
     peaks &= (centre > slab[_REACH:-_REACH, :-2, 1:-1]) & (centre > slab[_REACH:-_REACH, 2:, 1:-1])
     peaks &= (centre > slab[_REACH:-_REACH, 1:-1, :-2]) & (centre > slab[_REACH:-_REACH, 1:-1, 2:])
     i, j, k = np.nonzero(peaks)
@@ -132,12 +134,17 @@ def hash_of_labels(labels: NDArray[np.integer]) -> tuple[int, int]:
     marked = labels.ravel()[place].astype(np.uint64)
     i, rest = np.divmod(place, labels[0].size)
     size = int(_mix(np.array(labels.shape, np.uint64)).sum())
-    hashes = [(int(_mix(_mix(marked) + at.astype(np.uint64)).sum()) + size) % (1 << 64) for at in (place, (len(labels) - 1 - i) * labels[0].size + rest)]
+    hashes = [
+        (int(_mix(_mix(marked) + at.astype(np.uint64)).sum()) + size) % (1 << 64)
+        for at in (place, (len(labels) - 1 - i) * labels[0].size + rest)
+    ]
     return hashes[0], hashes[1]
 
 
 def _sum_of_hashes(data: NDArray[np.generic]) -> int:
-    total = sum(int(_mix(_as_float(plane).view(np.uint32).astype(np.uint64)).sum()) for plane in np.moveaxis(data, _slowest(data), 0))
+    total = sum(
+        int(_mix(_as_float(plane).view(np.uint32).astype(np.uint64)).sum()) for plane in np.moveaxis(data, _slowest(data), 0)
+    )
     return (total + data.size) % (1 << 64)
 
 
@@ -185,13 +192,16 @@ def _means(length: int, step: float, pixel: float) -> FloatArray:
 
 def _spectrum(data: NDArray[np.generic]) -> FloatArray:
     middle = tuple(slice(max(0, (length - _BLOCK) // 2), (length + _BLOCK) // 2) for length in data.shape)
-    block = _as_float(data[middle]).astype(np.float64)
+    block = _as_float(data[middle])
     found = []
     for axis in range(3):
         lines = np.moveaxis(block, axis, 0)
         lines = lines - lines.mean(0)
-        windowed = lines * np.hanning(len(lines) + 2)[1:-1, None, None]
-        power = (np.abs(np.fft.rfft(windowed, n=2 * _BLOCK, axis=0)) ** 2).mean((1, 2))[:_BLOCK]
+        # With the axis last, so that the transform runs along memory.
+        windowed = np.ascontiguousarray(np.moveaxis(lines, 0, -1)) * np.hanning(len(lines) + 2)[1:-1].astype(np.float32)
+        waves = np.fft.rfft(windowed, n=2 * _BLOCK)
+        power = (waves.real**2 + waves.imag**2).mean((0, 1))[:_BLOCK]
         found.append(np.log(power.reshape(4 * _BANDS, -1).mean(1) + 1e-12))
     bands = np.array(found)
-    return (bands - bands.mean()).astype(np.float32).ravel()
+    spectrum: FloatArray = (bands - bands.mean()).astype(np.float32).ravel()
+    return spectrum

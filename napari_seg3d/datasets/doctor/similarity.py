@@ -164,7 +164,7 @@ def _believed(surprise: Square, independent: Square, step: NDArray[np.float64]) 
         wrong = sum(not same[pair] for pair in tried)
         if tried and wrong <= _FALSE * len(tried):
             return _mutual(np.where(~has_step[:, None] & ~has_step, surprise, 0))
-    return _few_false(independent, [pair for pair in _mutual(np.where(among_steps, 0, independent))])
+    return _few_false(independent, _mutual(np.where(among_steps, 0, independent)))
 
 
 def _mutual(surprise: Square) -> list[tuple[int, int]]:
@@ -200,7 +200,8 @@ def _agreement_without_common(special: NDArray[np.float32]) -> Square:
     kept[: len(kept) // 2] = False  # the smaller half is noise
     weighted = ways[:, kept] * width[kept] ** 0.25
     weighted /= np.linalg.norm(weighted, axis=1, keepdims=True) + 1e-12
-    return weighted @ weighted.T
+    agreement: Square = weighted @ weighted.T
+    return agreement
 
 
 def _scale(levels: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:

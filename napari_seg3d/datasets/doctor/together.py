@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from napari_seg3d.datasets.dataset import Case, Dataset
+from napari_seg3d.datasets.dataset import Case, Dataset, Severity
 from napari_seg3d.datasets.doctor.examine import MOST_LABELS, Look
 from napari_seg3d.datasets.doctor.facts import CaseFacts
 from napari_seg3d.datasets.doctor.findings import Finding, Remedy
@@ -40,9 +40,8 @@ def look_at_all(cases: Sequence[Case], looks: Sequence[Look]) -> list[Finding]:
     ]
 
 
-def _about(case: Case, severity: str, kind: str, what: str, fix: str, remedy: Remedy | None = None) -> Finding:
-    level = "error" if severity == "error" else "warning" if severity == "warning" else "info"
-    return Finding(level, what, fix, case.id, case.images[0], kind=kind, remedy=remedy)
+def _about(case: Case, severity: Severity, kind: str, what: str, fix: str, remedy: Remedy | None = None) -> Finding:
+    return Finding(severity, what, fix, case.id, case.images[0], kind=kind, remedy=remedy)
 
 
 def _other_channels(cases: Mapping[str, Case], facts: Mapping[str, CaseFacts]) -> list[Finding]:
@@ -221,7 +220,11 @@ def rare_labels(report: Report) -> list[Finding]:
                 )
             )
         elif len(counts) >= _RARE_FROM and _USUAL * len(counts) <= len(holders) < len(counts):
-            lacking = [case for case, labels in counts.items() if value not in labels and any(labels.get(other) for other in labels if other)]
+            lacking = [
+                case
+                for case, labels in counts.items()
+                if value not in labels and any(labels.get(other) for other in labels if other)
+            ]
             if lacking:
                 others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
                 what = f"{title} is in nearly all masks, but not in that of {lacking[0]}{others}."

@@ -32,8 +32,17 @@ class Worker:
             command = [sys.executable, "-m", __name__]
             # Started anywhere, it must find this very package.
             package = str(Path(__file__).parents[3])
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            environment = os.environ | {
+                "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+            }
+            self._process = subprocess.Popen(
+                # Ctrl-C is for the one who asks: it ends this one itself.
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,
+            )
             _send(self._process.stdin, self._labels)
         try:
             _send(self._process.stdin, case)
