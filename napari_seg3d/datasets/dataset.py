@@ -164,6 +164,8 @@ class Dataset:
         """
         if self.pairs:
             return self.pairs
+        if self.problems and not self.unused_masks:
+            raise DatasetError(f"No image of {self.root} has a mask. {self.problems[0].what}", self.problems[0].fix)
         images = [case.images[0].name for case in self.cases]
         where = f"images in {self.root}, masks in {self.mask_root or self.root}"
         found = f"{len(images)} images{_such_as(images)} and {len(self.unused_masks)} masks{_such_as(self.unused_masks)}"

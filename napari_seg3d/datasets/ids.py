@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 from napari_seg3d.datasets.names import core
 from napari_seg3d.datasets.pairing import Item
+
+_NOT_IN_IDS = re.compile(r"[/\\:\x00-\x1f]")
+_LONGEST = 200
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text may name a case: it becomes the name of files."""
+    return bool(text.strip(". ")) and len(text) <= _LONGEST and not _NOT_IN_IDS.search(text)
 
 
 def unique_ids(items: Sequence[Item]) -> dict[Item, str]:
@@ -30,10 +39,10 @@ def unique_ids(items: Sequence[Item]) -> dict[Item, str]:
     ids: dict[Item, str] = {}
     waiting = list(items)
     for scheme in (plain, with_group, with_ending, whole_path):
-        counts = Counter(scheme(item).lower() for item in waiting)
+        counts = Counter(_NOT_IN_IDS.sub("_", scheme(item)).lower() for item in waiting)
         taken = {known.lower() for known in ids.values()}
         for item in waiting:
-            name = scheme(item)
+            name = _NOT_IN_IDS.sub("_", scheme(item))
             if (counts[name.lower()] == 1 and name.lower() not in taken) or scheme is whole_path:
                 ids[item] = name
         waiting = [item for item in waiting if item not in ids]

@@ -7,7 +7,6 @@ paths. A path may lead out of its folder (images on one share, masks on another)
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart
+from napari_seg3d.datasets.ids import is_id
 from napari_seg3d.datasets.orphans import pairing_problems
 from napari_seg3d.datasets.stored_split import StoredSplit
 from napari_seg3d.errors import DatasetError
@@ -29,15 +29,8 @@ _FORMAT = "napari-seg3d dataset"
 _VERSION = 1
 _MOST_BYTES = 64 << 20  # a hundred thousand cases
 _DEEPEST = 12
-_LONGEST_ID = 200
-_NO_ID = re.compile(r"[/\\:\x00-\x1f]")
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, many times faster
 _DUMPER: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-
-def is_id(text: str) -> bool:
-    """Return whether a text may name a case: it becomes the name of files."""
-    return bool(text.strip(". ")) and len(text) <= _LONGEST_ID and not _NO_ID.search(text)
 
 
 def _plain_id(text: str) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 import napari_seg3d
 from napari_seg3d.datasets import Case
@@ -114,20 +115,28 @@ class Judge:
             cases={case: _number(dice) for case, dice in result.evaluation.per_case().items()},
             best=is_best,
         )
-        values = np.array(self._predictor.spec.label_values)
-        labels = values.astype(smallest_integer(0, int(values.max())))[result.shown][np.newaxis]
-        name = f"previews/{iteration:07d}.nii.gz"
-        grid = read_grid(self._shown.images[0])
-        write_volume(Volume(labels, grid.affine, "labels"), self._run.folder / name, overwrite=True)
+        if result.shown is None:
+            return
+        name, reference = f"previews/{iteration:07d}.nii.gz", "previews/reference.nii.gz"
+        self._draw(result.shown, name)
+        # The truth as it is learnt: out of however many files, with labels merged.
+        if not (self._run.folder / reference).exists():
+            self._draw(self._cases[0].reference, reference)
         self._run.add_event(
             "preview",
             case=self._shown.id,
             image=self._shown.images[0].as_posix(),
-            mask=self._shown.mask.as_posix() if self._shown.mask is not None else None,
+            mask=reference,
             prediction=name,
             iteration=iteration,
             epoch=round(epoch, 2),
         )
+
+    def _draw(self, classes: NDArray[np.integer], name: str) -> None:
+        values = np.array(self._predictor.spec.label_values)
+        labels = values.astype(smallest_integer(0, int(values.max())))[classes][np.newaxis]
+        grid = read_grid(self._shown.images[0])
+        write_volume(Volume(labels, grid.affine, "labels"), self._run.folder / name, overwrite=True)
 
 
 def _by_name(evaluation: Evaluation, labels: Mapping[int, str]) -> dict[str, float | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
@@ -56,7 +55,7 @@ class PreviewModel(QObject):
 
         def read(_job: Job) -> tuple[Picture, Picture | None, Picture]:
             image = read_volume(newest["image"], "image")
-            mask = place_mask(read_mask(Path(newest["mask"])), image) if newest["mask"] else None
+            mask = place_mask(read_mask(run.folder / newest["mask"]), image) if newest["mask"] else None
             prediction = read_volume(run.folder / newest["prediction"], "labels")
             return (
                 Picture.of(image, case),
