@@ -132,6 +132,8 @@ def _of_longer_names(images: Sequence[Item]) -> Callable[[Item], _Claim | None]:
 
     def claim(mask: Item) -> _Claim | None:
         parts = core(mask.name)
+        if (mask.group, parts) in by_name or ("", parts) in by_name:  # the whole mask of another image
+            return None
         for length in range(len(parts) - 1, 0, -1):
             found = by_name.get((mask.group, parts[:length])) or []
             if len(found) == 1:

@@ -77,7 +77,7 @@ def test_it_learns_and_the_log_agrees_with_the_files(finished_run: Run, tmp_path
     assert logged == pytest.approx({(row.case, row.label): row.dice for row in evaluation.rows}, abs=1e-3)
 
 
-def test_the_preview_is_the_prediction_on_the_scans_grid(finished_run: Run) -> None:
+def test_the_preview_is_the_prediction_on_the_scans_grid(finished_run: Run, ball_dataset: Path) -> None:
     preview = [event for event in finished_run.events() if event["kind"] == "preview"][-1]
     labels = read_volume(finished_run.folder / preview["prediction"], "labels")
     assert labels.grid.matches(read_volume(preview["image"]).grid)
@@ -85,6 +85,8 @@ def test_the_preview_is_the_prediction_on_the_scans_grid(finished_run: Run) -> N
     assert preview["iteration"] == spec.info["iteration"]
     expected = Predictor.load(finished_run.last).predict(read_volume(preview["image"], "image")).labels
     assert np.array_equal(labels.data, expected.data)
+    truth = read_volume(ball_dataset / "labels" / Path(preview["image"]).name, "labels")
+    assert np.array_equal(read_volume(finished_run.folder / preview["mask"], "labels").data, truth.data)
 
 
 def test_a_model_names_no_folder_and_no_case(finished_run: Run, ball_dataset: Path) -> None:
