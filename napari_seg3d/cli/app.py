@@ -28,7 +28,10 @@ ERRORS = Console(stderr=True)
 _SHOWN_PROBLEMS = 30
 
 Folder = Annotated[
-    Path, typer.Argument(help="Folder of the data set (with imagesTr/labelsTr, images/labels, Img/Mask, …) or of its images.")
+    Path,
+    typer.Argument(
+        help="Folder of the data set (with imagesTr/labelsTr, images/labels, Img/Mask, …) or of its images; a dataset.yaml; a CSV."
+    ),
 ]
 Masks = Annotated[Path | None, typer.Option(help="Folder of the masks, if they do not lie in the data set.")]
 Subjects = Annotated[Path | None, typer.Option(help="CSV with the columns case and subject.")]

@@ -22,9 +22,11 @@ from napari_seg3d.datasets.frozen import (
     unfreeze_test,
 )
 from napari_seg3d.datasets.layouts import find_masks
+from napari_seg3d.datasets.luna import Candidates, Nodule, read_candidates, read_nodules, world_to_voxel
 from napari_seg3d.datasets.manifest import load_dataset, save_dataset
 from napari_seg3d.datasets.masks import read_mask
 from napari_seg3d.datasets.nnunet import export_nnunet
+from napari_seg3d.datasets.nodules import SeriesSize, nodule_mask, read_sizes
 from napari_seg3d.datasets.opening import import_dataset, open_dataset
 from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
 from napari_seg3d.datasets.placing import place_mask
@@ -48,6 +50,7 @@ from napari_seg3d.datasets.subjects import SubjectGroup, same_subject_groups
 from napari_seg3d.datasets.tally import Tally, name_of, tally
 
 __all__ = [
+    "Candidates",
     "Case",
     "CaseFacts",
     "Dataset",
@@ -56,12 +59,14 @@ __all__ = [
     "Item",
     "MaskPart",
     "Method",
+    "Nodule",
     "Pairing",
     "Place",
     "Presence",
     "Problem",
     "Remedy",
     "Report",
+    "SeriesSize",
     "Split",
     "SplitRow",
     "StoredSplit",
@@ -86,14 +91,18 @@ __all__ = [
     "make_split",
     "mask_name",
     "name_of",
+    "nodule_mask",
     "open_dataset",
     "pair_by_name",
     "place_mask",
     "presence_of",
+    "read_candidates",
     "read_case_image",
     "read_case_mask",
     "read_ids",
     "read_mask",
+    "read_nodules",
+    "read_sizes",
     "read_split",
     "refuse_same_scans",
     "refuse_test_cases",
@@ -107,4 +116,5 @@ __all__ = [
     "unfreeze_test",
     "with_pair",
     "without_pair",
+    "world_to_voxel",
 ]

@@ -306,3 +306,33 @@ def test_an_import_is_stored_with_its_choices_and_replaces_nothing(write_nifti: 
     again = import_dataset(tmp_path / "moved", tmp_path / "apart.yaml")
     assert pairs(again)["a"] == "a.nii.gz"
     assert load_dataset(tmp_path / "apart.yaml").cases == again.cases
+
+
+# Real scans
+
+
+def test_real_scans_are_stored_apart_from_where_they_lie(shared_data: Path, tmp_path: Path) -> None:
+    opened = open_dataset(shared_data / "hippocampus")
+    stored = import_dataset(shared_data / "hippocampus", tmp_path)
+    assert not (shared_data / "hippocampus" / "dataset.yaml").exists()
+    assert len(stored.cases) == len(opened.cases) > 100
+    assert {case.sureness for case in stored.pairs} == {0.9}
+    for case, other in zip(stored.cases, opened.cases, strict=True):
+        assert (case.id, case.subject) == (other.id, other.subject)
+        assert case.images[0].samefile(other.images[0])
+        assert case.mask is not None
+        assert other.mask is not None
+        assert case.mask.samefile(other.mask)
+
+
+def test_a_dispute_between_real_masks_is_ended_by_hand(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "spinalcord"
+    by_hand = {"t2s": folder / "t2s_seg.nii.gz", "t2_fake_lesion.nii.gz": folder / "t2_fake_lesion_sc_seg.nii.gz"}
+    stored = import_dataset(folder, tmp_path, pairs=by_hand)
+    assert pairs(stored) == {
+        "t2": "t2_seg-manual.nii.gz",
+        "t2_fake_lesion": "t2_fake_lesion_sc_seg.nii.gz",
+        "t2s": "t2s_seg.nii.gz",
+    }
+    assert sorted(path.name for path in stored.unused_masks) == ["t2_fake_lesion_lesion_seg.nii.gz", "t2s_gmseg_manual.nii.gz"]
+    assert [case.id for case in check_dataset(stored).sound] == ["t2", "t2_fake_lesion", "t2s"]
