@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from napari_seg3d.datasets import Report, check_dataset, open_dataset
+
 WriteNifti = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def hippocampus_report(shared_data: Path) -> Report:
+    """What a check of the 199 crops of heads found."""
+    return check_dataset(open_dataset(shared_data / "hippocampus"))
 
 
 @pytest.fixture

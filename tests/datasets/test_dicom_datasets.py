@@ -197,7 +197,8 @@ def test_two_series_of_one_patient_stay_together_and_nobody_is_named(tmp_path: P
         write_mask(tmp_path / "masks" / f"scan{number}.nii.gz", number)
     report = check_dataset(open_dataset(tmp_path))
     assert [case.subject for case in report.dataset.cases] == ["scan0", "scan1", "scan0", "scan3"]
-    (problem,) = report.problems
+    assert report.problems == ()
+    (problem,) = report.findings
     assert "scan0 and scan2 look like one subject (their headers name one patient)" in problem.what
     assert not any(secret in repr(report) for secret in ("4711", "8000", "9000", PATIENT["PatientName"]))
     for seed in range(8):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_seg3d.datasets import Case, check_dataset, open_dataset, same_subject_groups
+from napari_seg3d.datasets import Case, Report, check_dataset, grouped, open_dataset, same_subject_groups
 from napari_seg3d.datasets.subjects import intensity_step, read_subjects, subject_from_name
 from napari_seg3d.errors import DatasetError
 
@@ -118,8 +118,8 @@ def test_numbers_count_only_when_the_images_confirm_them() -> None:
     assert same_subject_groups(unseen) == []
 
 
-def test_both_sides_of_the_hippocampus_are_one_subject(shared_data: Path) -> None:
-    report = check_dataset(open_dataset(shared_data / "hippocampus"))
+def test_both_sides_of_the_hippocampus_are_one_subject(hippocampus_report: Report) -> None:
+    report = hippocampus_report
     subject = {int(case.id[-3:]): case.subject for case in report.dataset.cases}
     pairs = [(one, other) for one in subject for other in subject if one < other]
     true = {(one, other) for one, other in pairs if (one + 1) // 2 == (other + 1) // 2}
@@ -127,7 +127,10 @@ def test_both_sides_of_the_hippocampus_are_one_subject(shared_data: Path) -> Non
     assert len(true) == 67
     assert len(found & true) == 67
     assert len(found - true) <= 0.05 * len(found)
-    assert [problem.what for problem in report.problems if "groups of cases" in problem.what], "it is said, once for all"
+    said = [finding for finding in report.findings if finding.kind == "same subject"]
+    assert len(said) >= 67
+    assert len(grouped(said)) == 1, "it is said once for all"
+    assert report.problems == (), "nothing is wrong with this data set"
 
 
 def test_a_table_is_not_overruled_by_the_images(shared_data: Path, tmp_path: Path) -> None:

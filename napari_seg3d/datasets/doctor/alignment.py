@@ -57,6 +57,20 @@ class Aligned:
         # Places where hardly anything differs would count too much.
         return values / np.maximum(spread, 0.3 * np.median(spread) + 1e-6), known
 
+    def details(self) -> tuple[Array, Array]:
+        """Return the fine structures of each image, and where they are known ``(n, place)``: for few, of which none is usual."""
+        from scipy.ndimage import gaussian_filter
+
+        coarse = [
+            gaussian_filter(image, 2.0) / np.maximum(gaussian_filter(mask, 2.0), 0.1)
+            for image, mask in zip(self.images, self.masks, strict=True)
+        ]
+        fine = [
+            gaussian_filter((image - one) * mask, 0.7) * mask
+            for image, one, mask in zip(self.images, coarse, self.masks, strict=True)
+        ]
+        return np.array(fine).reshape(len(fine), -1), self.masks.reshape(len(fine), -1)
+
 
 def align(thumbnails: Sequence[NDArray[np.float16]]) -> Aligned:
     """Return thumbnails of one pixel size, moved (and where that fits clearly better, mirrored) onto their mean.

@@ -116,7 +116,7 @@ def _examine_mask(look: Look, case: Case, image: Volume, declared: Mapping[int, 
         remedy = Remedy("resample_mask", (case.id,)) if found.can_be_resampled else _drop(case, error.what)
         look.notebook.add("error", "mask on another grid", f"{error.what}{found.words}", error.fix, path, remedy)
     look.label_names = {value: label.name for value, label in mask.labels.items() if label.name}
-    counts = _count_labels(mask.data)
+    counts = _count_labels((placed or mask).data)
     look.label_counts = counts
     values = [value for value in counts if value != 0]
     _judge_labels(look, case, path, values, declared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations, product
 from typing import Literal
 
 import numpy as np
@@ -20,8 +21,9 @@ Kind = Literal["same voxels", "overlap", "copy", "alike"]
 _SHARED = 8
 _MOST_OWNERS = 8  # a pattern that more images have is no fingerprint
 #: How well what is special to two images must agree for one to be a copy of the other, with noise or resampled. Measured on
-#: heads: below 0.6 between the two sides of one person.
-_COPY = 0.9
+#: heads: up to 0.77 between different crops (0.74 among few), 0.9 and more between a scan and its copy.
+_COPY, _COPY_OF_FEW = 0.9, 0.95
+_FEWEST_PIXELS = 2000  # of a thumbnail among few
 _FEWEST = 12  # images, before what is usual among them can be told
 _MOST = 4000  # thumbnails that are compared with each other; beyond, the tables of pairs take gigabytes
 _LEAD = float(np.log(20))  # the second best must be as surprising as 20 times more chances
@@ -102,13 +104,23 @@ def _same_voxels(cases: Sequence[str], signatures: Mapping[str, Signature]) -> I
     groups: dict[int, list[str]] = defaultdict(list)
     for case in cases:
         groups[signatures[case].voxels].append(case)
-    for group in groups.values():
-        first = signatures[group[0]].thumbnail
-        for other in group[1:]:
-            second = signatures[other].thumbnail
-            same_shape = first.shape == second.shape
-            differs = not same_shape or not np.allclose(first, second, atol=0.01)
-            yield Match(group[0], other, "same voxels", differs and same_shape and np.allclose(first, second[::-1], atol=0.01))
+    for first, *others in groups.values():
+        for other in others:
+            mirrored = _is_mirrored(signatures[first].thumbnail, signatures[other].thumbnail)
+            if mirrored is not None:
+                yield Match(first, other, "same voxels", mirrored)
+
+
+def _is_mirrored(one: NDArray[np.float16], other: NDArray[np.float16]) -> bool | None:
+    """Return whether left and right are exchanged between two thumbnails, or None where they are no views of one image."""
+    for order in permutations(range(3)):
+        turned = other.transpose(order)
+        if turned.shape != one.shape:
+            continue
+        for flips in product((1, -1), repeat=3):
+            if np.allclose(one, turned[:: flips[0], :: flips[1], :: flips[2]], atol=0.01):
+                return order == (0, 1, 2) and flips == (-1, 1, 1)
+    return None
 
 
 def _overlaps(cases: Sequence[str], signatures: Mapping[str, Signature]) -> Iterator[Match]:
@@ -130,15 +142,20 @@ def _overlaps(cases: Sequence[str], signatures: Mapping[str, Signature]) -> Iter
 def _close(
     cases: Sequence[str], aligned: Aligned, signatures: Mapping[str, Signature], steps: Mapping[str, float | None]
 ) -> list[Match]:
-    if len(cases) < _FEWEST:
-        return []
-    special, known = aligned.special()
+    special, known = aligned.special() if len(cases) >= _FEWEST else aligned.details()
     agreement = _agreement(special, known)
+    enough: float | Square = _COPY
+    if len(cases) < _FEWEST:
+        # What looks alike may be what all such images show: only fine structures tell, and simple images have none.
+        pixels = known.sum(1)
+        enough = np.where(np.minimum(pixels[:, None], pixels) >= _FEWEST_PIXELS, _COPY_OF_FEW, 2.0)
     flipped = aligned.flipped
     copies = [
         Match(cases[one], cases[other], "copy", bool(flipped[one] != flipped[other]))
-        for one, other in zip(*np.nonzero(np.triu(agreement > _COPY, 1)), strict=True)
+        for one, other in zip(*np.nonzero(np.triu(agreement > enough, 1)), strict=True)
     ]
+    if len(cases) < _FEWEST:
+        return copies
     clues = (
         -agreement,
         -_agreement_without_common(special),
