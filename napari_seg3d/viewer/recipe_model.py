@@ -42,21 +42,18 @@ class RecipeModel(QObject):
         Of the recipe; empty where it has none.
     config : TrainConfig
         What the Train dock would start.
-    for_training : dict of str to list or "auto"
-        The settings of a training run that were handed over last, by their dotted names; empty before that.
     """
 
     #: The steps, or the name, are others.
     changed = Signal()
-    #: Training shall use other steps.
-    handedOver = Signal()
+    #: What the Train dock would start is another: it was changed there, or steps were handed over.
+    configChanged = Signal()
 
     def __init__(self, data: DataModel) -> None:
         super().__init__()
         self._data = data
         self.name, self.description = "", ""
         self.config = TrainConfig.parse({"data": {"images": "."}})
-        self.for_training: dict[str, Any] = {}
         # None: what training does by itself, which follows the data set.
         self._steps: dict[Kind, tuple[Step, ...] | None] = dict.fromkeys(KINDS)
         self._by_default = self._defaults()
@@ -140,14 +137,13 @@ class RecipeModel(QObject):
 
     def hand_over(self) -> None:
         """Let the next training run use these steps; a ConfigError if it could not."""
-        self.for_training = self.settings()
-        self.handedOver.emit()
+        self.set_config(self.config.with_values(self.settings()))
 
     @property
     def is_handed_over(self) -> bool:
-        """Whether training has these very steps."""
+        """Whether the next training run uses these very steps."""
         try:
-            return self.for_training == self.settings()
+            return dict(self.config.transforms) == {name.split(".")[1]: value for name, value in self.settings().items()}
         except ConfigError:
             return False
 
@@ -156,6 +152,7 @@ class RecipeModel(QObject):
         if config != self.config:
             self.config = config
             self._follow()
+            self.configChanged.emit()
 
     def _defaults(self) -> dict[Kind, tuple[Step, ...]]:
         # Without a data set there is no median: the scan in view keeps the spacing that it has.

@@ -137,6 +137,7 @@ class TransformsModel(QObject):
         self._timer_of_samples.timeout.connect(self._make_samples)
         self._sampled.connect(self._take_sample)
         self.recipe.changed.connect(self._take_recipe)
+        self.recipe.configChanged.connect(self._take_config)
         self.comparison.closed.connect(self.stop)
         self.comparison.moved.connect(self._take_move)
         layers = viewer.layers
@@ -316,6 +317,10 @@ class TransformsModel(QObject):
             self.settings = replace(self.settings, seed=int(np.random.default_rng().integers(10_000)))
             self.changed.emit()
         self.ask()
+
+    def _take_config(self) -> None:
+        if self.settings.network:  # how large the patch is, and how much of it lies on labels
+            self.ask()
 
     def _take_move(self) -> None:
         """Bring the block to where the user looks now, unless that is within it."""

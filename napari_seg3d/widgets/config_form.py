@@ -143,7 +143,7 @@ def _make_editor(field: FieldInfo, changed: Callable[[], None]) -> _Editor:
     if kind is Path or Path in get_args(kind):
         return _File(changed)
     if list[dict[str, Any]] in get_args(kind):
-        return _Steps()
+        return _Steps(changed)
     return _Text(changed)
 
 
@@ -231,20 +231,36 @@ class _Text:
 
 
 class _Steps:
-    """A list of steps, which the Transforms dock edits: here it is only counted."""
+    """Steps that the Transforms dock makes; here they can only be seen, and given up for those of the program."""
 
-    def __init__(self) -> None:
-        self.widget = QLineEdit()
-        self.widget.setReadOnly(True)
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self.widget = QWidget()
+        row = QHBoxLayout(self.widget)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._text = QLabel()
+        self._text.setMinimumWidth(1)
+        self.button = QToolButton()
+        self.button.setText("auto")
+        self.button.setToolTip("<p>Give these steps up: training does what it does by itself.</p>")
+        self.button.clicked.connect(self._give_up)
+        row.addWidget(self._text, 1)
+        row.addWidget(self.button)
+        self._changed = changed
         self._value: object = "auto"
+
+    def _give_up(self) -> None:
+        self.setValue("auto")
+        self._changed()
 
     def value(self) -> object:
         return self._value
 
     def setValue(self, value: object) -> None:
         self._value = value
-        shown = f"{len(value)} step{'' if len(value) == 1 else 's'}" if isinstance(value, list) else str(value)
-        self.widget.setText(shown)
+        names = [str(step["name"]) for step in value] if isinstance(value, list) else []
+        self._text.setText(", ".join(names) or "none" if isinstance(value, list) else "auto")
+        self._text.setToolTip("<p>" + "<br>".join(names) + "</p>" if names else "")
+        self.button.setVisible(isinstance(value, list))
 
 
 class _File:

@@ -75,7 +75,8 @@ class StepForm(QWidget):
             except ValueError as error:
                 raise ConfigError(f"{about.name}: {error}.", f"Give {parameter.allowed}.") from error
             # What was left out stays left out while it is the default, so that a file says no more than a person did.
-            if parameter.name in self._step.parameters or not _is_equal(value, parameter.default):
+            default = Pipeline.from_list(parameter.default).to_list() if parameter.kind == "steps" else parameter.default
+            if parameter.name in self._step.parameters or not _is_equal(value, default):
                 values[parameter.name] = value
         probability = self._step.probability if self._probability is None else self._probability_value()
         return Step(about.name, values, probability, self._step.enabled)
@@ -110,6 +111,7 @@ class StepForm(QWidget):
         form.setVerticalSpacing(3)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.layout().insertWidget(1, self._rows)
+        self._rows.show()
         self._summary.setText(info(step.name).summary if step is not None else "")
         self._summary.setVisible(step is not None)
         if step is None:

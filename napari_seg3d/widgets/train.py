@@ -50,6 +50,7 @@ class TrainDock(Dock):
         session = session_of(napari_viewer)
         session.add_dock(self)
         self._data, self._watch, self._preview = session.data, session.watch, session.preview
+        self._recipe = session.transforms.recipe
 
         self.data_label = QLabel()
         self.data_label.setWordWrap(True)
@@ -132,6 +133,8 @@ class TrainDock(Dock):
         self._watch.eventsArrived.connect(self._take)
         self._watch.statusChanged.connect(self._show_status)
         self._preview.failed.connect(self.notice.say_error)
+        self._recipe.configChanged.connect(self._take_steps)
+        self._take_steps()
         self._watch.find_again()
         self._show_data()
         self._show_run()
@@ -174,6 +177,15 @@ class TrainDock(Dock):
         if self._data.folder != config.data.images or self._data.masks != config.data.masks:
             self._data.open(config.data.images, config.data.masks)
 
+    def _take_steps(self) -> None:
+        """Take the steps that the Transforms dock hands over."""
+        try:
+            now, steps = self.form.value(), self._recipe.config.transforms
+            if now.transforms != steps:
+                self.form.setValue(now.with_values({f"transforms.{name}": value for name, value in steps}))
+        except Seg3dError as error:
+            self.notice.say_error(error)
+
     def _save_settings(self) -> None:
         chosen = choose_new_file(self, "Save settings", "settings.yaml", ["Settings (*.yaml)"])
         if chosen is not None:
@@ -197,7 +209,9 @@ class TrainDock(Dock):
             self.data_label.setText("Open a data set in the Data dock first.")
         else:
             ready = f"{len(report.sound)} cases ready" if report else "being checked…"
-            self.data_label.setText(f"Train on <b>{folder.name}</b>: {ready}")
+            name = self._data.dataset.name if self._data.dataset is not None else folder.name
+            changed = ", but the data set has changes that are not saved: save it in the Data dock first" if self._data.is_changed else ""
+            self.data_label.setText(f"Train on <b>{name}</b>: {ready}{changed}")
             try:
                 images, masks = str(folder), str(self._data.masks) if self._data.masks else None
                 self.form.setValue(self.form.value().with_values({"data.images": images, "data.masks": masks}))
@@ -219,12 +233,14 @@ class TrainDock(Dock):
             self.start_button.setEnabled(not asked)
             return
         try:
-            self.form.value()
+            self._recipe.set_config(self.form.value())
             usable = True
         except Seg3dError:
             usable = False
         checked = self._data.report is not None and bool(self._data.report.sound)
-        self.start_button.setEnabled(usable and checked)
+        self.start_button.setEnabled(usable and checked and not self._data.is_changed)
+        if self._data.is_changed:
+            self.start_button.setToolTip("<p>Save the data set in the Data dock first: training takes what is saved.</p>")
         if not checked:
             self.start_button.setToolTip("<p>Open a data set with masks in the Data dock first.</p>")
 

@@ -73,7 +73,7 @@ class TransformsDock(Dock):
         self._add_looks()
         self.body.addStretch(1)
         self._recipe.changed.connect(self._show_recipe)
-        self._recipe.handedOver.connect(self._show_recipe)
+        self._recipe.configChanged.connect(self._show_recipe)
         self._model.changed.connect(self._synchronise)
         self._model.sampleMade.connect(self.strip.add)
         self.tabs.setCurrentIndex(KINDS.index(self._model.settings.kind))
