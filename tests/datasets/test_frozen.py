@@ -108,7 +108,9 @@ def test_test_cases_are_refused_by_id_subject_and_content(cases: list[Case], tmp
     # The same scan under another name, in another format, type and order of axes.
     copy = write_volume(scan(5, ORDERS[17], np.float32), tmp_path / "other.nrrd")
     listed = [*cases[:5], Case("other", (copy,), None, "somebody")]
-    with pytest.raises(DatasetError, match=r"other \(.*other.nrrd\) is the same scan as scan5 in the frozen test set of this data"):
+    with pytest.raises(
+        DatasetError, match=r"other \(.*other.nrrd\) is the same scan as scan5 in the frozen test set of this data"
+    ):
         refuse_test_cases(frozen, everybody(listed, set()), listed)
     shapes = {case.id: read_case_image(case).canonical().data.shape for case in listed}
     with pytest.raises(DatasetError, match="same scan"):

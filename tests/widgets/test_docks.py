@@ -229,7 +229,7 @@ def test_what_cannot_be_trained_is_said_in_the_dock(docks, tmp_path):
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "scan.nii.gz").write_text("no scan at all")
     _open(data, tmp_path / "text")
-    assert "scan.nii.gz" in data.problem_text.text().replace("\u200b", "")
+    assert "scan.nii.gz" in data.findings.words
     assert not train.start_button.isEnabled()
 
 
