@@ -10,7 +10,6 @@ from typing import Literal
 from napari_seg3d.datasets.stored_split import StoredSplit
 from napari_seg3d.errors import DatasetError
 
-
 #: How bad something is.
 Severity = Literal["error", "warning", "info"]
 

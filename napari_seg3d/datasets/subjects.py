@@ -96,7 +96,7 @@ def intensity_step(data: NDArray[np.generic]) -> float | None:
     """
     if data.dtype.kind != "f":
         return None
-    values = np.unique(data.ravel()[:: max(1, data.size // _SAMPLE)]).astype(np.float64)
+    values = np.unique(data.ravel(order="K")[:: max(1, data.size // _SAMPLE)]).astype(np.float64)
     if len(values) < 32 or not np.isfinite(values).all():
         return None
     rough = np.diff(values).min()

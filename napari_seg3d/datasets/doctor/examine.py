@@ -15,7 +15,7 @@ from napari_seg3d.datasets.doctor import masks as on_image
 from napari_seg3d.datasets.doctor.facts import CaseFacts
 from napari_seg3d.datasets.doctor.findings import Notebook, Remedy
 from napari_seg3d.datasets.doctor.pictures import thumbnail
-from napari_seg3d.datasets.doctor.signature import Signature, hash_of_labels, sign
+from napari_seg3d.datasets.doctor.signature import Signature, hash_of_labels, sample_of, sign
 from napari_seg3d.datasets.placing import place_mask
 from napari_seg3d.datasets.reading import read_case_mask
 from napari_seg3d.datasets.subjects import intensity_step
@@ -121,7 +121,7 @@ def _examine_mask(look: Look, case: Case, image: Volume, declared: Mapping[int, 
     values = [value for value in counts if value != 0]
     _judge_labels(look, case, path, values, declared)
     if placed is not None and 0 < len(values) <= MOST_LABELS:
-        look.mask_hashes = hash_of_labels(placed.canonical().data[0].astype(np.int64, copy=False))
+        look.mask_hashes = hash_of_labels(placed.canonical().data[0])
         for kind, what, fix in on_image.suspicions(placed.data[0], image, path.name):
             look.notebook.add("warning", kind, what, fix, path)
     return placed
@@ -200,12 +200,14 @@ def _notes_on(volume: Volume) -> tuple[str, ...]:
 
 def _count_labels(data: NDArray[np.generic]) -> dict[int, int]:
     counts: Counter[int] = Counter()
-    if data.dtype == np.uint8:
-        found = np.bincount(data.ravel(order="K"), minlength=256)
-        return {int(value): int(found[value]) for value in np.flatnonzero(found)}
     axis = int(np.argmax(np.abs(data[0].strides)))
     for part in np.moveaxis(data[0], axis, 0):  # slice by slice, because sorting a whole CT takes its memory several times
-        values, numbers = np.unique(part, return_counts=True)
+        if data.dtype == np.uint8:
+            found = np.bincount(part.ravel(order="K"), minlength=256)
+            values = np.flatnonzero(found)
+            numbers = found[values]
+        else:
+            values, numbers = np.unique(part, return_counts=True)
         counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
     return dict(sorted(counts.items()))
 
@@ -221,8 +223,7 @@ def _facts(channels: Sequence[Volume], label_counts: dict[int, int], mask_dtype:
                 voxels += finite.size
                 low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     data = channels[0].data
-    sample = data[0].ravel(order="K")[:: max(1, data[0].size // 1_000_000)]
-    sample = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+    sample = sample_of(data[0]).astype(np.float64)
     levels = np.percentile(sample, (1, 50, 99)) if sample.size else np.full(3, np.nan)
     return CaseFacts(
         grid=channels[0].grid,

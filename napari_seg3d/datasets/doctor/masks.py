@@ -107,10 +107,9 @@ def _fit(labels: NDArray[np.generic], image: NDArray[np.generic]) -> float:
 
     places = [np.flatnonzero(labels.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
     box = tuple(slice(max(0, int(one[0]) - _RIM), int(one[-1]) + _RIM + 1) for one in places)
-    region, values = labels[box], image[box].astype(np.float32)
-    if region.size > _MOST_VOXELS:
-        stride = int(np.ceil((region.size / _MOST_VOXELS) ** (1 / 3)))
-        region, values = region[::stride, ::stride, ::stride], values[::stride, ::stride, ::stride]
+    stride = int(np.ceil((labels[box].size / _MOST_VOXELS) ** (1 / 3)))
+    coarse = (slice(None, None, stride),) * 3
+    region, values = labels[box][coarse], image[box][coarse].astype(np.float32)
     near = binary_dilation(region != 0, iterations=_RIM) & np.isfinite(values)
     around, groups = values[near], np.unique(region[near], return_inverse=True)[1]
     total = float(((around - around.mean()) ** 2).sum()) if around.size else 0.0
