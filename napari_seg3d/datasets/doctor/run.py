@@ -14,7 +14,7 @@ from napari_seg3d.datasets.doctor.examine import Look, examine
 from napari_seg3d.datasets.doctor.findings import Finding, Notebook, Remedy
 from napari_seg3d.datasets.doctor.report import Report
 from napari_seg3d.datasets.doctor.subjects import join_subjects
-from napari_seg3d.datasets.doctor.together import all_labels, look_at_all, rare_labels
+from napari_seg3d.datasets.doctor.together import all_labels, lone_masks, look_at_all, rare_labels
 from napari_seg3d.datasets.doctor.worker import Worker
 from napari_seg3d.errors import Cancelled
 
@@ -58,6 +58,7 @@ def check_dataset(
     findings = [Finding.of(problem) for problem in dataset.problems if problem.case not in dataset.excluded]
     findings += [finding for look in ordered for finding in look.notebook.findings]
     findings += look_at_all(cases, ordered)
+    findings += lone_masks(dataset, facts)
     refined, seen = join_subjects(dataset, ordered)
     labels = all_labels(dataset, facts, [look.label_names for look in ordered])
     report = Report(replace(refined, labels=labels), facts, (*findings, *seen))

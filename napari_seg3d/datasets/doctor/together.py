@@ -14,6 +14,8 @@ from napari_seg3d.datasets.doctor.facts import CaseFacts
 from napari_seg3d.datasets.doctor.findings import Finding, Remedy
 from napari_seg3d.datasets.doctor.report import Report
 from napari_seg3d.datasets.doctor.statistics import spread, statistics
+from napari_seg3d.errors import Seg3dError
+from napari_seg3d.volumes import read_grid
 
 _RARE_SHARE, _RARE_FROM = 0.1, 10  # a label in fewer than this share of at least so many masks is rare
 _FEW = 8  # cases, before one can differ from the others
@@ -21,6 +23,7 @@ _USUAL = 0.9  # share of the cases that must agree for the rest to be exceptions
 _NO_SCALE = 0.15  # spread of the logarithms (base 10) of intensities from which they have no common scale
 _FEW_OUTLIERS = 0.02  # share of the cases; more of them are no exceptions
 _FAR = 4.0  # times brighter or darker than all others
+_MOST_LONE_MASKS = 100  # whose headers are read
 _AIR = -700.0  # HU; the lowest percent of the voxels of a CT of a body lies below
 
 
@@ -182,6 +185,25 @@ def _float_labels(facts: Mapping[str, CaseFacts]) -> list[Finding]:
     which = f"The mask of {found[0]} is" if len(found) == 1 else f"{len(found)} masks (such as that of {found[0]}) are"
     what = f"{which} stored as floating point; the values are whole numbers, so they are taken as labels."
     return [Finding("info", what, "Nothing.", found[0] if len(found) == 1 else None, kind="float labels")]
+
+
+def lone_masks(dataset: Dataset, facts: Mapping[str, CaseFacts]) -> list[Finding]:
+    """Say of masks without an image whether their grid (from the header) is at least that of one: then a name is wrong."""
+    shapes: dict[tuple[int, ...], str] = {}
+    for case, fact in facts.items():
+        shapes.setdefault(fact.grid.canonical().shape, case)
+    findings = []
+    for path in dataset.unused_masks[:_MOST_LONE_MASKS]:
+        try:
+            grid = read_grid(path)
+        except Seg3dError as error:
+            findings.append(Finding("warning", error.what, error.fix, path=path, kind="lone mask"))
+            continue
+        like = shapes.get(grid.canonical().shape)
+        where = f"that of {like}, for example" if like is not None else "that of no image here"
+        what = f"{path.name} has no image; its grid ({grid}) is {where}."
+        findings.append(Finding("info", what, "Find its image by that, or leave it.", path=path, kind="lone mask"))
+    return findings
 
 
 def all_labels(dataset: Dataset, facts: Mapping[str, CaseFacts], own_names: Iterable[Mapping[int, str]]) -> dict[int, str]:

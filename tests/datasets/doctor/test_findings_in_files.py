@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import nibabel as nib
@@ -357,10 +358,14 @@ def _descendants(pid: int) -> list[int]:
 
 def test_the_planted_faults_of_the_bad_hippocampus(shared_data: Path) -> None:
     report = check_dataset(open_dataset(shared_data / "hippocampus_bad"))
-    said = {finding.path.name: finding.what for finding in report.findings if finding.path is not None}
-    assert "has no mask" in said["image_without_label_118.nii.gz"]
-    assert "without an image" in said["label_without_image_010.nii.gz"]
-    assert "without an image" in said["label_foreign_512x512x94_281.nii.gz"]
+    what: dict[str, str] = defaultdict(str)
+    for finding in report.findings:
+        what[finding.path.name if finding.path is not None else ""] += finding.what
+    assert "has no mask" in what["image_without_label_118.nii.gz"]
+    assert "without an image" in what["label_without_image_010.nii.gz"]
+    assert "without an image" in what["label_foreign_512x512x94_281.nii.gz"]
+    assert "512x512x94 voxels" in what["label_foreign_512x512x94_281.nii.gz"]
+    assert "that of no image here" in what["label_foreign_512x512x94_281.nii.gz"]
 
 
 def test_the_limit_of_what_is_read() -> None:
