@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from napari_seg3d.datasets import (
     Case,
+    Report,
     StoredSplit,
     assign,
-    check_dataset,
     complete,
     draw_test,
     make_split,
-    open_dataset,
+    presence_of,
     read_ids,
     read_split,
     sides,
@@ -249,9 +249,10 @@ def test_lists_of_others(tmp_path: Path) -> None:
             read_split(table, listed)
 
 
-def test_hippocampus(shared_data: Path) -> None:
-    report = check_dataset(open_dataset(shared_data / "hippocampus"))
-    split = split_by_subject(report.sound)
+def test_hippocampus(hippocampus_report: Report) -> None:
+    sound = hippocampus_report.sound
+    split = split_by_subject(sound)
     assert 35 <= len(split.validation) <= 45
     numbers = [{(int(case[-3:]) + 1) // 2 for case in side} for side in (split.train, split.validation)]
     assert not numbers[0] & numbers[1]
+    assert split_by_subject(sound, presence=presence_of(hippocampus_report.facts)) == split, "every mask has both labels"
