@@ -35,7 +35,7 @@ def channels_after(pipeline: Pipeline, channels: int) -> int:
 def labels_after(pipeline: Pipeline, labels: Mapping[int, str]) -> dict[int, str]:
     """Return the labels (value -> name, without background) that a pipeline makes of `labels`.
 
-    Labels that become one take the name of the value that they become, or of the lowest of them.
+    Labels that become one take the name of the one that keeps its value, or else of the lowest of them.
     """
     for step in pipeline.enabled:
         values = step.values
@@ -48,11 +48,10 @@ def labels_after(pipeline: Pipeline, labels: Mapping[int, str]) -> dict[int, str
         else:
             continue
         known = dict(labels)
-        stays = step.name != "SequentialLabels"
         labels = {}
         for value, new in becomes.items():
             if new > 0:
-                labels.setdefault(new, known[new] if stays and new in known else known[value])
+                labels.setdefault(new, known[new] if becomes.get(new) == new else known[value])
     return dict(sorted(labels.items()))
 
 

@@ -5,15 +5,21 @@ Loaded only where a pipeline runs (it imports torchio).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk  # noqa: TID253
 import torch  # noqa: TID253  see above
 import torchio  # noqa: TID253
+from scipy.ndimage import find_objects
 
 from napari_seg3d.transforms.outcome import SAME_SPACING
+from napari_seg3d.transforms.tables.common import MAJORITY
 
 _FOLLOWING = ("edge", "reflect", "symmetric", "wrap")
+_ROUNDING = 1e-6
+_SMALLEST_SMOOTHED = 4  # ITK's recursive filter needs so many voxels
 _Intensity: Any = torchio.transforms.intensity_transform.IntensityTransform
 
 
@@ -74,17 +80,58 @@ class ContextSlices(_Intensity):
         return subject
 
 
-class Resample(torchio.Resample):
-    """Change the voxel size, unless it is the same within a hundredth: that would only blur."""
+class _Majority:
+    """Lets a resampling give each new voxel the label that fills most of it.
+
+    ITK's nearest neighbour rounds up where a new voxel lies between two old ones: from 1 to 2 mm every mask would move by half a
+    millimetre against its scan.
+    """
+
+    label_interpolation: str
+
+    def __init__(self, *args: Any, label_interpolation: str = "nearest", **base: Any) -> None:
+        is_majority = label_interpolation == MAJORITY
+        base["label_interpolation"] = "nearest" if is_majority else label_interpolation
+        super().__init__(*args, **base)
+        self.label_interpolation = label_interpolation
+
+    def _with_majority(self, subject: torchio.Subject, resample: Callable[[torchio.Subject], torchio.Subject]) -> torchio.Subject:
+        if self.label_interpolation != MAJORITY:
+            return resample(subject)
+        before = {name: (mask.data, mask.affine) for name, mask in _masks(subject).items()}
+        self.label_interpolation = "nearest"
+        try:
+            subject = resample(subject)
+        finally:
+            self.label_interpolation = MAJORITY
+        for name, mask in _masks(subject).items():
+            data, affine = before[name]
+            voxels = np.linalg.solve(affine, mask.affine)
+            mask.set_data(_majority(data, tuple(mask.spatial_shape), voxels[:3, 3], np.diag(voxels)[:3]))
+        return subject
+
+
+class Resample(_Majority, torchio.Resample):
+    """Change the voxel size, unless it is the same within a hundredth: that would only blur.
+
+    Smoothing leaves axes of a few voxels alone, where torchio's fails, so that radiographs can be smoothed too.
+    """
+
+    @staticmethod
+    def _smooth(image: sitk.Image, sigmas: Any, epsilon: float = 0.0) -> sitk.Image:
+        for axis, sigma in enumerate(sigmas):
+            if sigma > 0 and image.GetSize()[axis] >= _SMALLEST_SMOOTHED:
+                image = sitk.RecursiveGaussian(image, float(sigma), direction=axis)
+        return image
 
     def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
         """Change image and mask in place."""
         if np.allclose(subject.spacing, self.target, rtol=SAME_SPACING):
             return subject
-        return super().apply_transform(subject)
+        return self._with_majority(subject, super().apply_transform)
 
 
-class Resize(torchio.Resize):
+class Resize(_Majority, torchio.Resize):
     """Change the number of voxels, to exactly those asked for.
 
     torchio's goes by the spacing, whose rounding leaves a row of zeros now and then.
@@ -97,9 +144,63 @@ class Resize(torchio.Resize):
         voxels = np.diag([*factor, 1.0])
         voxels[:3, 3] = (factor - 1) / 2
         target = (tuple(int(side) for side in size), subject.get_first_image().affine @ voxels)
-        return torchio.Resample(
-            target, image_interpolation=self.image_interpolation, label_interpolation=self.label_interpolation
-        )(subject)
+        return self._with_majority(subject, torchio.Resample(target, image_interpolation=self.image_interpolation))
+
+
+def _masks(subject: torchio.Subject) -> dict[str, torchio.LabelMap]:
+    images = subject.get_images_dict(intensity_only=False).items()
+    return {name: image for name, image in images if isinstance(image, torchio.LabelMap)}
+
+
+def _majority(data: torch.Tensor, size: tuple[int, ...], first: Any, factor: Any) -> torch.Tensor:
+    """Return the label that fills most of each new voxel.
+
+    Parameters
+    ----------
+    data : tensor of shape (1, I, J, K)
+        Labels.
+    size : three ints
+        Of the new grid, whose axes run along those of the old one.
+    first, factor : three floats
+        Where the first new voxel lies, in old voxels, and how many old ones a new one is wide.
+    """
+    out = torch.zeros(size, dtype=data.dtype)
+    best, total = torch.zeros(size), torch.zeros(size)
+    values, numbered = np.unique(data[0].numpy(), return_inverse=True)
+    numbered = numbered.reshape(data.shape[1:]) + 1
+    # Only where the label is: a whole body has a hundred labels, and most are small.
+    for value, window in zip(values.tolist(), find_objects(numbered), strict=True):
+        if not value:
+            continue
+        share = (data[0][window] == value).float()
+        block: list[slice] = []
+        for axis in range(3):
+            width = max(1.0, float(factor[axis]))
+            places = float(first[axis]) + torch.arange(size[axis], dtype=torch.float64) * float(factor[axis])
+            near = torch.nonzero((places > window[axis].start - 1 - width) & (places < window[axis].stop + width)).ravel()
+            block.append(slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 0))
+            share = _mean_over(share, axis, places[block[-1]], width, window[axis].start, data.shape[1 + axis])
+        i, j, k = block
+        total[i, j, k] += share
+        better = share > best[i, j, k]
+        best[i, j, k][better] = share[better]
+        out[i, j, k][better] = value
+    # What no label fills is background; of halves the label wins, or thin structures would vanish.
+    out[best < 1 - total - _ROUNDING] = 0
+    return out[None]
+
+
+def _mean_over(data: torch.Tensor, axis: int, places: torch.Tensor, width: float, start: int, length: int) -> torch.Tensor:
+    """Return the mean over `width` voxels around places along an axis.
+
+    `data` is constant within each voxel, begins at voxel `start` of an axis of `length`, and is 0 beyond what it covers.
+    """
+    sums = torch.cat([torch.zeros_like(data.narrow(axis, 0, 1)), data.cumsum(axis)], dim=axis)
+    low, high = (places + 0.5 + half for half in (-width / 2, width / 2))
+    # At the border the part of the new voxel that lies inside speaks for all of it.
+    inside = (high.clamp(0, length) - low.clamp(0, length)).clamp(min=_ROUNDING)
+    whole = _between(sums, axis, high - start) - _between(sums, axis, low - start)
+    return (whole / inside.reshape([-1 if place == axis else 1 for place in range(3)])).float()
 
 
 class LimitSize(torchio.transforms.spatial_transform.SpatialTransform):
@@ -124,7 +225,7 @@ class LimitSize(torchio.transforms.spatial_transform.SpatialTransform):
         size = tuple(int(side) for side in np.clip(subject.spatial_shape, self.smallest, self.largest))
         if size == tuple(subject.spatial_shape):
             return subject
-        return Resize(size, self.image_interpolation, self.label_interpolation)(subject)
+        return Resize(size, self.image_interpolation, label_interpolation=self.label_interpolation)(subject)
 
 
 class Anisotropy(_Intensity):
@@ -172,7 +273,7 @@ def _between(data: torch.Tensor, axis: int, places: torch.Tensor) -> torch.Tenso
     places = places.double().clamp(0, data.shape[axis] - 1)
     low = places.floor().long()
     high = (low + 1).clamp(max=data.shape[axis] - 1)
-    share = (places - low).float().reshape([-1 if place == axis else 1 for place in range(data.ndim)])
+    share = (places - low).to(data.dtype).reshape([-1 if place == axis else 1 for place in range(data.ndim)])
     return torch.lerp(data.index_select(axis, low), data.index_select(axis, high), share)
 
 

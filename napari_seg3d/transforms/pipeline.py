@@ -51,7 +51,10 @@ class Step:
         described = info(self.name)
         checked = described.check(self.parameters)
         if "transforms" in checked:
-            inside = Pipeline.from_list(checked["transforms"], _depth=_depth_of(checked["transforms"]))
+            try:
+                inside = Pipeline.from_list(checked["transforms"], _depth=_depth_of(checked["transforms"]))
+            except ConfigError as error:
+                raise ConfigError(f"{self.name}, transforms: {error.what}", error.fix) from error
             checked["transforms"] = inside.to_list()
             weights = checked.get("weights")
             if weights is not None and (len(weights) != len(inside.steps) or not any(weights)):

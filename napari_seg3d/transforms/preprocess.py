@@ -24,7 +24,9 @@ def preprocessing_pipeline(spacing: Sequence[float] | None, normalization: Liter
     """
     steps = [Step("ToCanonical")]
     if spacing is not None:
-        steps.append(Step("Resample", {"target": [float(edge) for edge in spacing]}))
+        steps.append(
+            Step("Resample", {"target": [float(edge) for edge in spacing], "label_interpolation": "majority", "antialias": True})
+        )
     steps.append(Step("RescaleIntensity", {"out_min_max": [0.0, 1.0], "percentiles": [0.5, 99.5]}))
     if normalization == "zscore":
         steps.append(Step("ZNormalization"))

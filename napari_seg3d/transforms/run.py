@@ -109,6 +109,8 @@ def run(
         before = subject
         subject = _apply(step, subject, [seed, index], name)
         seconds = time.perf_counter() - start
+        if 0 in subject[IMAGE].spatial_shape:
+            raise ConfigError(f"{step.name} leaves nothing of {name}.", "Cut less off.")
         if mask is not None and subject[MASK].spatial_shape != subject[IMAGE].spatial_shape:
             raise ConfigError(f"{step.name} left {name} and its mask on different grids.", "Leave this step out.")
         if each is not None:

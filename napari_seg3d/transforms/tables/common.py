@@ -19,6 +19,16 @@ LABEL_INTERPOLATION = Parameter(
     choices=("nearest", "label_gaussian"),
     help="How labels between voxels are found: nearest keeps each as it is, label_gaussian makes smoother borders and is slower.",
 )
+#: The label that fills most of a new voxel.
+MAJORITY = "majority"
+RESAMPLED_LABELS = Parameter(
+    "label_interpolation",
+    "choice",
+    "nearest",
+    choices=("nearest", MAJORITY, "label_gaussian"),
+    help="Which label a new voxel gets: that of the nearest old one (quick, but a mask may move by half an old voxel), the one that fills "
+    "most of it (majority: moves nothing), or a smoothed one (label_gaussian).",
+)
 FILL = Parameter(
     "default_pad_value",
     "choice",

@@ -7,7 +7,14 @@ from itertools import permutations, product
 from typing import Any
 
 from napari_seg3d.transforms.parameter import Parameter, TransformInfo
-from napari_seg3d.transforms.tables.common import FILL, IMAGE_INTERPOLATION, LABEL_INTERPOLATION, PADDING_MODE, axes
+from napari_seg3d.transforms.tables.common import (
+    FILL,
+    IMAGE_INTERPOLATION,
+    LABEL_INTERPOLATION,
+    PADDING_MODE,
+    RESAMPLED_LABELS,
+    axes,
+)
 
 _ORIENTATIONS = tuple("".join(code) for sides in product("RL", "AP", "SI") for code in permutations(sides))
 _CENTER = Parameter(
@@ -127,7 +134,7 @@ SPATIAL = (
                 "target", "vector", 1.0, 0.01, 100, unit="mm", help="Voxel edges: one number for cubes, or one for each axis."
             ),
             IMAGE_INTERPOLATION,
-            LABEL_INTERPOLATION,
+            RESAMPLED_LABELS,
             Parameter(
                 "antialias",
                 "flag",
@@ -144,7 +151,7 @@ SPATIAL = (
         (
             Parameter("target_shape", "vector", 64, 1, 2048, unit="voxels", whole=True, help="Voxels along each axis."),
             IMAGE_INTERPOLATION,
-            LABEL_INTERPOLATION,
+            RESAMPLED_LABELS,
         ),
     ),
     TransformInfo(
@@ -156,7 +163,7 @@ SPATIAL = (
             Parameter("smallest", "integer", 1, 1, 2048, unit="voxels", help="A shorter side gets this many voxels."),
             Parameter("largest", "integer", 180, 1, 2048, unit="voxels", help="A longer side gets this many voxels."),
             IMAGE_INTERPOLATION,
-            LABEL_INTERPOLATION,
+            RESAMPLED_LABELS,
         ),
         is_own=True,
         rule=lambda values: "smallest is above largest" if values["smallest"] > values["largest"] else "",
@@ -308,7 +315,12 @@ SPATIAL = (
         True,
         "Applies one of several steps, drawn at random.",
         (
-            Parameter("transforms", "steps", [{"name": "RandomAffine"}], help="The steps to draw from."),
+            Parameter(
+                "transforms",
+                "steps",
+                [{"name": "RandomAffine", "parameters": {}, "probability": 1.0}],
+                help="The steps to draw from.",
+            ),
             Parameter(
                 "weights",
                 "numbers",
