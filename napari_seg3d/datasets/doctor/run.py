@@ -10,12 +10,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from napari_seg3d.datasets.dataset import Case, Dataset, files_of
+from napari_seg3d.datasets.doctor.child import Worker
 from napari_seg3d.datasets.doctor.examine import Look, examine
 from napari_seg3d.datasets.doctor.findings import Finding, Notebook, Remedy
 from napari_seg3d.datasets.doctor.report import Report
 from napari_seg3d.datasets.doctor.subjects import join_subjects
 from napari_seg3d.datasets.doctor.together import all_labels, lone_masks, look_at_all, rare_labels
-from napari_seg3d.datasets.doctor.worker import Worker
 from napari_seg3d.errors import Cancelled
 
 _AT_A_TIME = 4
