@@ -25,7 +25,7 @@ _FIX = "Leave it out of the training, or unfreeze the test set: the results so f
 
 
 def content_of(image: Volume) -> str:
-    """Return what tells a scan apart by its voxels: a size, and a SHA-256 of the values.
+    """Return what tells a scan apart by its voxels: its `mark_of`, and a SHA-256 of the values.
 
     A copy has the same under another name, compressed otherwise, in another format, number type or order of axes; a copy whose
     values were scaled or resampled has not. Voxel sizes and headers do not count.
@@ -37,13 +37,33 @@ def content_of(image: Volume) -> str:
     """
     data = image.canonical().data
     digest = hashlib.sha256()
+    low, high = np.inf, -np.inf
     for channel in data:
         for plane in range(channel.shape[2]):
+            stored = channel[:, :, plane].T
+            finite = stored[np.isfinite(stored)] if stored.dtype.kind == "f" else stored
+            if finite.size:
+                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
             with np.errstate(over="ignore", invalid="ignore"):
-                values = np.ascontiguousarray(channel[:, :, plane].T, dtype="<f4")
+                values = np.ascontiguousarray(stored, dtype="<f4")
             values = np.where(np.isnan(values), np.float32(np.nan), values) + np.float32(0)  # one zero, and one NaN
             digest.update(values.tobytes())
-    return f"{_shape(data.shape)}-{digest.hexdigest()}"
+    return f"{mark_of(data.shape, low, high)}-{digest.hexdigest()}"
+
+
+def mark_of(shape: Sequence[int], minimum: float, maximum: float) -> str:
+    """Return what is known of a scan's content after a check, so that few scans need to be read again.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        ``(C, I, J, K)`` in canonical order.
+    minimum, maximum : float
+        Over its finite voxels.
+    """
+    with np.errstate(over="ignore"):
+        low, high = (np.float32(value) + np.float32(0) for value in (minimum, maximum))
+    return f"{'x'.join(map(str, shape))}_{low:.9g}_{high:.9g}"
 
 
 def freeze_test(
@@ -95,7 +115,7 @@ def refuse_test_cases(
     split: StoredSplit,
     sides: Split,
     cases: Sequence[Case],
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    marks: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
@@ -109,8 +129,8 @@ def refuse_test_cases(
         Who would train and validate.
     cases : sequence of Case
         All cases of the data set.
-    shapes : mapping of str to tuple of int, optional
-        Case id -> ``(C, I, J, K)`` in canonical order, where it is known: only scans with the shape of one of the test set are read.
+    marks : mapping of str to str, optional
+        Case id -> :func:`mark_of` its scan, where it is known: only scans with the mark of one of the test set are read.
     progress, cancelled : callable, optional
         Told (done, total) after, and asked before, each scan is read.
 
@@ -129,14 +149,14 @@ def refuse_test_cases(
             raise DatasetError(
                 f"{case.id} would {side}, and shows the same subject as {subjects[case.subject]} of the test set.", _FIX
             )
-    refuse_same_scans(split.test_content, used, "this data set", shapes, progress, cancelled)
+    refuse_same_scans(split.test_content, used, "this data set", marks, progress, cancelled)
 
 
 def refuse_same_scans(
     frozen: Mapping[str, str],
     used: Sequence[Case],
     whose: str,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    marks: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
@@ -150,7 +170,7 @@ def refuse_same_scans(
         Who would train and validate.
     whose : str
         What the test set belongs to, for the error.
-    shapes, progress, cancelled
+    marks, progress, cancelled
         As for :func:`refuse_test_cases`.
 
     Raises
@@ -159,9 +179,9 @@ def refuse_same_scans(
         One of them does.
     """
     owner = {content: case for case, content in frozen.items()}
-    sizes = {content.partition("-")[0] for content in owner}
+    frozen_marks = {content.rpartition("-")[0] for content in owner}
     path_of = {case.id: case.images[0] for case in used}
-    suspects = [case for case in used if shapes is None or case.id not in shapes or _shape(shapes[case.id]) in sizes]
+    suspects = [case for case in used if marks is None or marks.get(case.id) in (None, *frozen_marks)]
     for case, content in contents(suspects, progress, cancelled).items():
         if content in owner:
             raise DatasetError(
@@ -210,7 +230,3 @@ def contents(
                 future.cancel()
             raise
     return {case.id: found[case.id] for case in cases}
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))

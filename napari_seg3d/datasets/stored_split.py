@@ -51,7 +51,7 @@ class _Entry(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     sets: dict[str, Literal["train", "validation"] | Annotated[int, Field(strict=True, ge=1)]] = {}
     test: list[str] = []
-    test_content: dict[str, Annotated[str, Field(pattern=r"^\d+x\d+x\d+x\d+-[0-9a-f]{64}$")]] = {}
+    test_content: dict[str, Annotated[str, Field(pattern=r"^\d+x\d+x\d+x\d+_[^_]+_[^_]+-[0-9a-f]{64}$")]] = {}
 
 
 @dataclass(frozen=True)

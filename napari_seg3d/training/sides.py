@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from napari_seg3d.datasets import (
@@ -9,6 +10,7 @@ from napari_seg3d.datasets import (
     Split,
     frozen_beside,
     make_split,
+    mark_of,
     presence_of,
     refuse_same_scans,
     refuse_test_cases,
@@ -56,10 +58,14 @@ def choose_sides(
             kept=split,
         )
     chosen = sides(split, dataset.cases, report.sound, wishes.fold)
-    shapes = {case: (facts.channels, *facts.grid.canonical().shape) for case, facts in report.facts.items()}
-    refuse_test_cases(split, chosen, dataset.cases, shapes, progress, cancelled)
+    marks = {
+        case: mark_of((facts.channels, *facts.grid.canonical().shape), facts.minimum, facts.maximum)
+        for case, facts in report.facts.items()
+        if math.isfinite(facts.minimum)  # otherwise its voxels were not read
+    }
+    refuse_test_cases(split, chosen, dataset.cases, marks, progress, cancelled)
     # The same folder opened without its dataset.yaml, such as its images and its masks one by one.
     used = [case for case in report.sound if case.id in {*chosen.train, *chosen.validation}]
     for file, frozen in frozen_beside(used, dataset.file):
-        refuse_same_scans(frozen.test_content, used, str(file), shapes, progress, cancelled)
+        refuse_same_scans(frozen.test_content, used, str(file), marks, progress, cancelled)
     return chosen

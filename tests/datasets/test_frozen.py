@@ -16,6 +16,7 @@ from napari_seg3d.datasets import (
     content_of,
     freeze_test,
     make_split,
+    mark_of,
     read_case_image,
     refuse_test_cases,
     sides,
@@ -112,8 +113,11 @@ def test_test_cases_are_refused_by_id_subject_and_content(cases: list[Case], tmp
         DatasetError, match=r"other \(.*other.nrrd\) is the same scan as scan5 in the frozen test set of this data"
     ):
         refuse_test_cases(frozen, everybody(listed, set()), listed)
-    shapes = {case.id: read_case_image(case).canonical().data.shape for case in listed}
+    known = {case.id: read_case_image(case).canonical().data for case in listed}
+    marks = {case: mark_of(data.shape, float(data.min()), float(data.max())) for case, data in known.items()}
     with pytest.raises(DatasetError, match="same scan"):
-        refuse_test_cases(frozen, everybody(listed, set()), listed, shapes)
-    copy.unlink()  # a scan of another shape is not even read
-    refuse_test_cases(frozen, everybody(listed, set()), listed, {**shapes, "other": (1, 9, 9, 9)})
+        refuse_test_cases(frozen, everybody(listed, set()), listed, marks)
+    for path in (copy, *(case.images[0] for case in cases)):
+        path.unlink()  # a scan that is known to be another one is not even read
+    others = dict.fromkeys(marks, mark_of((1, 4, 5, 6), 0, 100))
+    refuse_test_cases(frozen, everybody(listed, set()), listed, others)

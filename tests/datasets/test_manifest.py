@@ -59,7 +59,9 @@ def everything(root: Path) -> Dataset:
         channels=("T1", "1.5"),
         merged={7: 5},
         excluded={"no": "too dark"},
-        split=StoredSplit("fraction", seed=3, sets={"001": "train"}, test=("s1",), test_content={"s1": f"1x2x3x4-{'0f' * 32}"}),
+        split=StoredSplit(
+            "fraction", seed=3, sets={"001": "train"}, test=("s1",), test_content={"s1": f"1x2x3x4_-7_0.5-{'0f' * 32}"}
+        ),
     )
 
 

@@ -212,7 +212,10 @@ def test_a_split_that_breaks_a_subject_apart_is_refused() -> None:
         ({"method": "folds", "sets": {"a": 9}}, "no set 9"),
         ({"method": "fraction", "sets": {"a": 1}}, "no set 1"),
         ({"method": "lists", "sets": {"a": "train"}, "test": ["a"]}, "a is in the test set, and its set is train"),
-        ({"method": "lists", "sets": {"a": "train"}, "test_content": {"a": f"1x2x3x4-{'0' * 64}"}}, "a is in the test set"),
+        (
+            {"method": "lists", "sets": {"a": "train"}, "test_content": {"a": f"1x2x3x4_-7_0.5-{'0' * 64}"}},
+            "a is in the test set",
+        ),
         ({"method": "lists", "test_content": {"a": "made up"}}, "made up"),
         ({"method": "lists", "colour": "red"}, "colour is no known entry"),
     ],
