@@ -98,7 +98,7 @@ def _grids(cases: Mapping[str, Case], facts: Mapping[str, CaseFacts]) -> list[Fi
                     f"{cases[case].images[0].name} has {own}{unit}, the median of all is {usual}.",
                     "Check whether it belongs to this data set; resampling brings it to one spacing with the others."
                     if name == "spacing"
-                    else "Nothing, if it belongs to this data set.",
+                    else "Nothing to do, if it belongs to this data set.",
                 )
             )
     return findings
@@ -118,7 +118,7 @@ def _handedness(cases: Mapping[str, Case], facts: Mapping[str, CaseFacts]) -> li
             "left and right",
             f"{cases[case].images[0].name} is stored {facts[case].grid.orientation}, most others {order}: "
             "its voxels run the other way round.",
-            "Nothing, if L and R in the viewer are where they belong; if not, its header is wrong.",
+            "Nothing to do, if L and R in the viewer are where they belong; if not, its header is wrong.",
         )
         for case, side in sides.items()
         if side != usual[0][0]
@@ -159,7 +159,7 @@ def _intensities_of(cases: Mapping[str, Case], facts: Mapping[str, CaseFacts]) -
                 "info",
                 f"The images have no common scale: their 99th percentiles run from {facts[lowest].high:.4g} ({lowest}) to "
                 f"{facts[highest].high:.4g} ({highest}).",
-                "Nothing: each image is normalised by its own intensities (a fixed window would not fit).",
+                "Nothing to do: each image is normalised by its own intensities (a fixed window would not fit).",
                 kind="intensity scale",
             )
         ]
@@ -184,7 +184,7 @@ def _float_labels(facts: Mapping[str, CaseFacts]) -> list[Finding]:
         return []
     which = f"The mask of {found[0]} is" if len(found) == 1 else f"{len(found)} masks (such as that of {found[0]}) are"
     what = f"{which} stored as floating point; the values are whole numbers, so they are taken as labels."
-    return [Finding("info", what, "Nothing.", found[0] if len(found) == 1 else None, kind="float labels")]
+    return [Finding("info", what, "Nothing to do.", found[0] if len(found) == 1 else None, kind="float labels")]
 
 
 def lone_masks(dataset: Dataset, facts: Mapping[str, CaseFacts]) -> list[Finding]:
