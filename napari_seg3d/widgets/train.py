@@ -210,7 +210,11 @@ class TrainDock(Dock):
         else:
             ready = f"{len(report.sound)} cases ready" if report else "being checked…"
             name = self._data.dataset.name if self._data.dataset is not None else folder.name
-            changed = ", but the data set has changes that are not saved: save it in the Data dock first" if self._data.is_changed else ""
+            changed = (
+                ", but the data set has changes that are not saved: save it in the Data dock first"
+                if self._data.is_changed
+                else ""
+            )
             self.data_label.setText(f"Train on <b>{name}</b>: {ready}{changed}")
             try:
                 images, masks = str(folder), str(self._data.masks) if self._data.masks else None
