@@ -137,7 +137,7 @@ def _show(split: StoredSplit | None, report: Report, presence: Presence) -> None
     table.add_column("set")
     for column in ("cases", "subjects", *map(escape, labels.values())):
         table.add_column(column, justify="right")
-    for row in tally(split, report.dataset.cases, presence):
+    for row in tally(split, report.dataset, presence):
         shares = [f"{row.labels.get(value, 0)} ({row.labels.get(value, 0) / row.cases:.0%})" for value in labels]
         table.add_row(row.name, str(row.cases), str(row.subjects), *shares)
     CONSOLE.print(table)

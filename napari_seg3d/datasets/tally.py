@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from napari_seg3d.datasets.dataset import Case
+from napari_seg3d.datasets.dataset import Dataset
 from napari_seg3d.datasets.split import Presence, complete
 from napari_seg3d.datasets.stored_split import Place, StoredSplit, Test
 
@@ -41,13 +40,15 @@ def name_of(place: Place | Test) -> str:
     return f"fold {place}" if isinstance(place, int) else place
 
 
-def tally(split: StoredSplit, cases: Sequence[Case], presence: Presence) -> list[Tally]:
-    """Return what is in each set that is not empty, training first and the test set last."""
-    places = complete(split, cases)
+def tally(split: StoredSplit, dataset: Dataset, presence: Presence) -> list[Tally]:
+    """Return what is in each set that is not empty, training first and the test set last; without a mask nobody trains."""
+    places = complete(split, dataset.cases)
+    with_mask = {case.id for case in dataset.pairs}
+    counted = [case for case in dataset.cases if case.id in with_mask | split.held_back]
     found = []
     order: tuple[Place | Test, ...] = (*split.places, "test")
     for place in order:
-        inside = [case for case in cases if places[case.id] == place]
+        inside = [case for case in counted if places[case.id] == place]
         if inside:
             labels = Counter(label for case in inside for label in presence.get(case.id, ()))
             found.append(Tally(place, len(inside), len({case.subject for case in inside}), dict(sorted(labels.items()))))

@@ -256,7 +256,7 @@ class DataDock(Dock):
         self.split.setVisible(dataset is not None)
         presence = presence_of(report.facts) if report else {}
         labels = report.dataset.labels if report else {}
-        self.split.show_split(model.split, model.cases, presence, labels, report is not None and model.job is None)
+        self.split.show_split(model.split, dataset, presence, labels, report is not None and model.job is None)
         self.save_button.setEnabled(is_free)
         self.save_button.setText("Save data set" if dataset is None or dataset.file is not None else "Save data set…")
         self.report_button.setEnabled(report is not None)

@@ -7,7 +7,7 @@ from html import escape
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLabel, QPushButton, QSpinBox
 
-from napari_seg3d.datasets import Case, Presence, StoredSplit, tally
+from napari_seg3d.datasets import Dataset, Presence, StoredSplit, tally
 from napari_seg3d.widgets.parts import Folded
 
 _METHODS = {
@@ -93,7 +93,7 @@ class SplitForm(Folded):
         self.rows.addWidget(self.text)
         self.method.currentIndexChanged.connect(self._show_rows)
         self._take(StoredSplit("fraction"))
-        self.show_split(None, (), {}, {}, False)
+        self.show_split(None, None, {}, {}, False)
 
     @property
     def wish(self) -> StoredSplit:
@@ -105,7 +105,7 @@ class SplitForm(Folded):
     def show_split(
         self,
         split: StoredSplit | None,
-        cases: tuple[Case, ...],
+        dataset: Dataset | None,
         presence: Presence,
         labels: dict[int, str],
         editable: bool,
@@ -125,7 +125,7 @@ class SplitForm(Folded):
             if self._is_frozen
             else "<p>Note what these scans hold. From then on every training refuses them, under whatever name.</p>"
         )
-        self.text.setText(_in_words(split, cases, presence, labels))
+        self.text.setText(_in_words(split, dataset, presence, labels))
         self._show_rows()
 
     def _take(self, split: StoredSplit) -> None:
@@ -148,11 +148,11 @@ class SplitForm(Folded):
             self._form.setRowVisible(widget, shown)
 
 
-def _in_words(split: StoredSplit | None, cases: tuple[Case, ...], presence: Presence, labels: dict[int, str]) -> str:
-    if split is None:
+def _in_words(split: StoredSplit | None, dataset: Dataset | None, presence: Presence, labels: dict[int, str]) -> str:
+    if split is None or dataset is None:
         return "No split is stored: each training draws one, a fifth of the subjects for validation."
     lines = []
-    for row in tally(split, cases, presence):
+    for row in tally(split, dataset, presence):
         shares = [
             f"{escape(name)} {row.labels.get(value, 0) / row.cases:.0%}" for value, name in list(labels.items())[:_MOST_LABELS]
         ]

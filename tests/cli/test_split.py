@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def test_lists_decide(folder: Path, tmp_path: Path) -> None:
     split = open_dataset(folder).split
     assert split is not None
     assert split.test == ("ball_0",)
+    (folder / "labels" / "ball_5.nii.gz").unlink()
+    assert re.search(r"train\W+2\W+2\W", run(folder, "--show")), "without its mask a case trains nothing"
     assert [case for case, place in split.sets.items() if place == "validation"] == ["ball_1", "ball_3", "ball_5"]
     table = tmp_path / "sets.csv"
     table.write_text("case,set\nball_1,val\nball_2,train\n")
