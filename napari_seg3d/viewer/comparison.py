@@ -14,6 +14,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
 from napari.qt import QtViewer
+from napari.utils.colormaps import Colormap
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QSplitter, QToolButton, QVBoxLayout, QWidget
 
@@ -247,10 +248,12 @@ class _Pane(QWidget):
             if shown is not None and _can_hold(shown, data, settings, kind):
                 if shown.data is not data:
                     shown.data = data
-                shown.name, shown.metadata = settings["name"], settings["metadata"]
+                # napari draws everything anew for each property that is set, the same value or not.
+                if shown.name != settings["name"]:
+                    shown.name = settings["name"]
+                shown.metadata = settings["metadata"]
                 if kind == "image":
-                    shown.colormap = settings["colormap"]
-                    _set_limits(shown, settings["contrast_limits"])
+                    _set_colours(shown, settings["colormap"], settings["contrast_limits"])
                 continue
             layer = Layer.create(data, settings, kind)
             if kind == "labels":
@@ -263,8 +266,9 @@ class _Pane(QWidget):
         self.apply_visibility()
 
     def apply_visibility(self) -> None:
+        """Show or hide the masks, as is wished."""
         for layer in self.model.layers:
-            if layer._type_string == "labels":
+            if layer._type_string == "labels" and layer.visible != self.shows_masks:
                 layer.visible = self.shows_masks
 
     def close(self) -> bool:
@@ -285,11 +289,14 @@ def _can_hold(layer: Layer, data: Any, settings: dict[str, Any], kind: str) -> b
     )
 
 
-def _set_limits(layer: Layer, limits: tuple[float, float]) -> None:
-    # napari clips the limits to their range, which is that of the first values.
-    whole = layer.contrast_limits_range
-    layer.contrast_limits_range = (min(limits[0], whole[0]), max(limits[1], whole[1]))
-    layer.contrast_limits = limits
+def _set_colours(layer: Layer, colormap: str | Colormap, limits: tuple[float, float]) -> None:
+    if layer.colormap.name != (colormap if isinstance(colormap, str) else colormap.name):
+        layer.colormap = colormap
+    if tuple(layer.contrast_limits) != tuple(limits):
+        # napari clips the limits to their range, which is that of the first values.
+        whole = layer.contrast_limits_range
+        layer.contrast_limits_range = (min(limits[0], whole[0]), max(limits[1], whole[1]))
+        layer.contrast_limits = limits
 
 
 def _holds(widget: QWidget | None, main: QWidget) -> bool:

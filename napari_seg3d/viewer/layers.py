@@ -88,7 +88,11 @@ class Native:
 
 
 def layer_data(
-    volume: Volume, name: str, labels: Mapping[int, str] | None = None, frame: Frame | None = None
+    volume: Volume,
+    name: str,
+    labels: Mapping[int, str] | None = None,
+    frame: Frame | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> list[LayerTuple]:
     """Return what napari needs to show `volume`, as ``(data, settings, type)``.
 
@@ -105,6 +109,8 @@ def layer_data(
         Names of a mask's values, shown in the status bar; left out, those that the volume brings.
     frame : Frame, optional
         The axes of the viewer; left out, those of the volume.
+    limits : tuple of float, optional
+        Grey values for black and white; left out, the image decides.
     """
     place = Placement(volume.grid, frame or Frame.of(volume.grid))
     is_labels = volume.kind == "labels"
@@ -128,8 +134,8 @@ def layer_data(
         if is_labels:
             layers.append((array, settings | labels_settings(labels or volume.labels), "labels"))
             continue
-        limits = _SOFT_TISSUE if unit == "HU" else contrast_limits(array)
-        settings |= {"contrast_limits": limits, "colormap": "gray", "visible": number == 0} | _SMOOTH
+        own = limits or (_SOFT_TISSUE if unit == "HU" else contrast_limits(array))
+        settings |= {"contrast_limits": own, "colormap": "gray", "visible": number == 0} | _SMOOTH
         layers.append((array, settings, "image"))
     return layers
 

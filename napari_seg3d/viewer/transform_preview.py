@@ -31,6 +31,7 @@ Counts = tuple[NDArray[np.generic], NDArray[np.generic]]
 Pair = tuple[Volume, Volume | None]
 
 _BINS = 96
+_SAMPLED = 50_000  # voxels that a histogram is made of
 _THUMBNAIL = 96
 _MARKS = 2000  # labelled voxels that a patch may be centred on; training keeps more, of which any is as good
 _DIFFERENCE = Colormap([[0.2, 0.5, 1.0], [0.0, 0.0, 0.0], [1.0, 0.6, 0.1]], name="less and more")
@@ -240,7 +241,7 @@ def compare(scene: Scene, ask: Ask, kept: Kept, cancelled: Callable[[], bool]) -
     else:
         whole = _whole(scene, ask, kept, cancelled)
         before = _part(scene, ask, whole)
-        after = _apply(_steps(scene, ask, cancelled), before, ask, cancelled, note)
+        after = _apply(_steps(before[0], ask, cancelled), before, ask, cancelled, note)
         frame, is_block = scene.frame, before[0] is not whole[0]
         # Around a block, the rest of the scan stays in sight.
         shown_before = kept.layers(scene, whole)
@@ -273,7 +274,7 @@ def samples(scene: Scene, ask: Ask, kept: Kept, cancelled: Callable[[], bool]) -
     before, limits = None, None
     if ask.what != "network":
         before = _part(scene, ask, _whole(scene, ask, kept, cancelled))
-        steps = _steps(scene, replace(ask, always=None), cancelled)
+        steps = _steps(before[0], replace(ask, always=None), cancelled)
     for seed in range(ask.seed + 1, ask.seed + 1 + ask.samples):
         if before is None:
             plain, after = _network_input(scene, ask, kept, seed, cancelled)
@@ -327,10 +328,10 @@ def _part(scene: Scene, ask: Ask, whole: Pair) -> Pair:
     return whole if part is image else (part, block(mask, centre, ask.edge) if mask is not None else None)
 
 
-def _steps(scene: Scene, ask: Ask, cancelled: Callable[[], bool]) -> Pipeline:
+def _steps(image: Volume, ask: Ask, cancelled: Callable[[], bool]) -> Pipeline:
     """Return the steps to run, up to the one that is asked for."""
     if ask.what == "preprocessing":
-        steps = list(fit(ask.recipe.preprocessing, [scene.image], cancelled).steps)
+        steps = list(fit(ask.recipe.preprocessing, [image], cancelled).steps)
     else:
         steps = list(ask.recipe.augmentation.steps)
         if ask.always is not None and ask.always < len(steps):
@@ -393,8 +394,7 @@ def _layers(scene: Scene, pair: Pair, frame: Frame, limits: tuple[float, float] 
     image, mask = pair
     # Of several channels one tells enough: of the neighbours of a slice, the slice itself.
     middle = replace(image, data=image.data[len(image.data) // 2][np.newaxis], channels=(), fourth="channel")
-    (data, settings, kind), *_ = layer_data(middle, scene.name, frame=frame)
-    layers: list[LayerTuple] = [(data, settings | {"contrast_limits": limits or settings["contrast_limits"]}, kind)]
+    layers = layer_data(middle, scene.name, frame=frame, limits=limits)
     if mask is not None:
         for data, settings, kind in layer_data(replace(mask, labels=scene.labels), f"{scene.name} mask", frame=frame):
             layers.append((data, settings | {"opacity": 0.9}, kind))
@@ -413,8 +413,8 @@ def _difference(before: Volume, after: Volume, frame: Frame, same_units: bool) -
     change = new - old
     reach = float(np.percentile(np.abs(change), 99.5)) or float(np.abs(change).max()) or 1.0
     volume = replace(after, data=change[np.newaxis], channels=(), fourth="channel")
-    (data, settings, kind), *_ = layer_data(volume, "difference", frame=frame)
-    return data, settings | {"contrast_limits": (-reach, reach), "colormap": _DIFFERENCE}, kind
+    (data, settings, kind), *_ = layer_data(volume, "difference", frame=frame, limits=(-reach, reach))
+    return data, settings | {"colormap": _DIFFERENCE}, kind
 
 
 def _histograms(before: Volume, after: Volume, same_units: bool) -> tuple[Counts, Counts]:
@@ -431,7 +431,7 @@ def _histograms(before: Volume, after: Volume, same_units: bool) -> tuple[Counts
 
 def _some(volume: Volume) -> NDArray[np.floating]:
     values = glance_at(volume.data[len(volume.data) // 2]).astype(np.float64).ravel()
-    finite = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)][:: max(1, values.size // _SAMPLED)]
     return finite if finite.size else np.zeros(1)
 
 

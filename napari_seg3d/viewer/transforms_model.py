@@ -126,7 +126,6 @@ class TransformsModel(QObject):
         self._filled_for: object = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_PAUSE_MS)
         self._timer.timeout.connect(self._begin)
         self.samples: list[Sample] = []
         self._sample_job: Job | None = None
@@ -148,6 +147,11 @@ class TransformsModel(QObject):
     def is_on(self) -> bool:
         """Whether the preview is shown."""
         return self.comparison.is_shown
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is being made: what is shown is what was asked for, or the error says why not."""
+        return self.job is None and not self._timer.isActive()
 
     def start(self, window: QMainWindow) -> None:
         """Show the preview in the place of the canvas of a window."""
@@ -188,9 +192,11 @@ class TransformsModel(QObject):
     def ask(self) -> None:
         """Make the preview anew, in a moment: the newest wish replaces those before it."""
         if self.is_on:
+            # At once, where nothing goes on; else a moment later, with all that was wished for meanwhile.
+            pause = 0 if self.job is None else _PAUSE_MS
             self._cancel()
             if not self._timer.isActive():
-                self._timer.start()
+                self._timer.start(pause)
 
     # -- work ----------------------------------------------------------------------------------------------------------------------
 

@@ -147,6 +147,7 @@ class TransformsDock(Dock):
     def _add_lists(self) -> None:
         self.tabs = QTabBar()
         self.tabs.setExpanding(False)
+        self.tabs.setUsesScrollButtons(False)
         self.lists: dict[Kind, StepList] = {}
         self.forms: dict[Kind, StepForm] = {}
         self._pages: dict[Kind, QWidget] = {}

@@ -214,7 +214,7 @@ def viewer(make_napari_viewer):
 
 
 def settled(model) -> bool:
-    return model.job is None and not model._timer.isActive()
+    return model.is_settled
 
 
 def start(viewer):

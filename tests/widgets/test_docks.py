@@ -349,7 +349,7 @@ for widget in npe2.PluginManager.instance().get_manifest("napari-seg3d").contrib
     print(widget.display_name, [name for name in ("torch", "torchio", "monai", "lightning_fabric") if name in sys.modules])
 """
     lines = subprocess.check_output([sys.executable, "-c", code], text=True).strip().splitlines()
-    assert {"Scans []", "Look []", "Data []", "Train []", "Predict []"} <= set(lines)
+    assert {"Scans []", "Look []", "Data []", "Transforms []", "Train []", "Predict []"} <= set(lines)
     assert all(line.endswith(" []") for line in lines)
 
 
