@@ -61,7 +61,7 @@ def split(
         save_dataset,
         unfreeze_test,
     )
-    from napari_seg3d.datasets.manifest import FILE_NAME
+    from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 
     if lists is not None and method is not None:
         raise ConfigError("--lists and --method contradict each other.", "Give one of them.")

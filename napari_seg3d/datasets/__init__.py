@@ -1,6 +1,5 @@
 """Which image belongs to which mask, whether they are sound, and who trains and who validates."""
 
-from napari_seg3d.datasets.by_hand import with_pair, without_pair
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem, files_of
 from napari_seg3d.datasets.doctor import (
     CaseFacts,
@@ -13,7 +12,18 @@ from napari_seg3d.datasets.doctor import (
     grouped,
     save_page,
 )
-from napari_seg3d.datasets.frozen import (
+from napari_seg3d.datasets.layouts.folders import find_masks
+from napari_seg3d.datasets.layouts.luna import Candidates, Nodule, read_candidates, read_nodules, world_to_voxel
+from napari_seg3d.datasets.layouts.manifest import load_dataset, save_dataset
+from napari_seg3d.datasets.layouts.nnunet import export_nnunet
+from napari_seg3d.datasets.layouts.nodules import SeriesSize, nodule_mask, read_sizes
+from napari_seg3d.datasets.masks import read_mask
+from napari_seg3d.datasets.opening import import_dataset, open_dataset
+from napari_seg3d.datasets.pairing.by_hand import with_pair, without_pair
+from napari_seg3d.datasets.pairing.by_name import Item, Pairing, pair_by_name
+from napari_seg3d.datasets.placing import place_mask
+from napari_seg3d.datasets.reading import find_scans, mask_name, read_case_image, read_case_mask
+from napari_seg3d.datasets.splits.frozen import (
     content_of,
     freeze_test,
     frozen_beside,
@@ -22,17 +32,8 @@ from napari_seg3d.datasets.frozen import (
     refuse_test_cases,
     unfreeze_test,
 )
-from napari_seg3d.datasets.layouts import find_masks
-from napari_seg3d.datasets.luna import Candidates, Nodule, read_candidates, read_nodules, world_to_voxel
-from napari_seg3d.datasets.manifest import load_dataset, save_dataset
-from napari_seg3d.datasets.masks import read_mask
-from napari_seg3d.datasets.nnunet import export_nnunet
-from napari_seg3d.datasets.nodules import SeriesSize, nodule_mask, read_sizes
-from napari_seg3d.datasets.opening import import_dataset, open_dataset
-from napari_seg3d.datasets.pairing import Item, Pairing, pair_by_name
-from napari_seg3d.datasets.placing import place_mask
-from napari_seg3d.datasets.reading import find_scans, mask_name, read_case_image, read_case_mask
-from napari_seg3d.datasets.split import (
+from napari_seg3d.datasets.splits.lists import read_ids, read_split
+from napari_seg3d.datasets.splits.split import (
     Presence,
     Split,
     SplitRow,
@@ -45,10 +46,9 @@ from napari_seg3d.datasets.split import (
     sides,
     split_by_subject,
 )
-from napari_seg3d.datasets.split_lists import read_ids, read_split
-from napari_seg3d.datasets.stored_split import Method, Place, StoredSplit, Test
+from napari_seg3d.datasets.splits.stored import Method, Place, StoredSplit, Test
+from napari_seg3d.datasets.splits.tally import Tally, name_of, tally
 from napari_seg3d.datasets.subjects import SubjectGroup, same_subject_groups
-from napari_seg3d.datasets.tally import Tally, name_of, tally
 
 __all__ = [
     "Candidates",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from napari_seg3d.datasets.stored_split import StoredSplit
+from napari_seg3d.datasets.splits.stored import StoredSplit
 from napari_seg3d.errors import DatasetError
 
 #: How bad something is.

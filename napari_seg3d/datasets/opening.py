@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from napari_seg3d.datasets import luna, nodules
-from napari_seg3d.datasets.by_hand import with_pair
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
-from napari_seg3d.datasets.layouts import existing_folder, open_folder, volumes_in
-from napari_seg3d.datasets.listing import scan_name
-from napari_seg3d.datasets.manifest import FILE_NAME, SUFFIXES, load_dataset, manifest_in, save_dataset
+from napari_seg3d.datasets.layouts import luna, nodules
+from napari_seg3d.datasets.layouts.folders import existing_folder, open_folder, volumes_in
+from napari_seg3d.datasets.layouts.manifest import FILE_NAME, SUFFIXES, load_dataset, manifest_in, save_dataset
+from napari_seg3d.datasets.layouts.tables import SUFFIX as LIST_SUFFIX
+from napari_seg3d.datasets.layouts.tables import read_list
+from napari_seg3d.datasets.pairing.by_hand import with_pair
+from napari_seg3d.datasets.pairing.listing import scan_name
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS_FILE
 from napari_seg3d.datasets.subjects import read_subjects
-from napari_seg3d.datasets.tables import SUFFIX as LIST_SUFFIX
-from napari_seg3d.datasets.tables import read_list
 from napari_seg3d.errors import DatasetError, WriteError
 
 

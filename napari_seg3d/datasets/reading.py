@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from napari_seg3d.datasets.dataset import Case
-from napari_seg3d.datasets.ids import unique_ids
-from napari_seg3d.datasets.layouts import DEPTH
-from napari_seg3d.datasets.listing import is_whole, list_folder, scan_name, without_pictures
+from napari_seg3d.datasets.layouts.folders import DEPTH
 from napari_seg3d.datasets.masks import read_mask, read_parts
-from napari_seg3d.datasets.pairing import Item
+from napari_seg3d.datasets.pairing.by_name import Item
+from napari_seg3d.datasets.pairing.ids import unique_ids
+from napari_seg3d.datasets.pairing.listing import is_whole, list_folder, scan_name, without_pictures
 from napari_seg3d.datasets.placing import place_mask
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.volumes import GRID_SUFFIXES, Volume, read_volume

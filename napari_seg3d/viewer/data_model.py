@@ -33,7 +33,7 @@ from napari_seg3d.datasets import (
     with_pair,
     without_pair,
 )
-from napari_seg3d.datasets.manifest import FILE_NAME
+from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 from napari_seg3d.errors import DatasetError, GeometryError, LabelError, Seg3dError
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layer_dataset import LayerPair, dataset_from_layers

@@ -9,7 +9,7 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QPushButton, QToolButton
 
 from napari_seg3d.datasets import Case, Dataset, Report, presence_of
-from napari_seg3d.datasets.manifest import FILE_NAME
+from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.viewer.session import session_of

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from napari_seg3d.cli import app
 from napari_seg3d.datasets import open_dataset
-from napari_seg3d.datasets.manifest import FILE_NAME
+from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 from napari_seg3d.errors import DatasetError
 
 

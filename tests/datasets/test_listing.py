@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_seg3d.datasets.listing import Listing, list_folder, scan_name, without_pictures
+from napari_seg3d.datasets.pairing.listing import Listing, list_folder, scan_name, without_pictures
 from napari_seg3d.errors import DatasetError, ReadError
 from napari_seg3d.volumes import read_volume
 from tests.datasets.scans import ball, write_ct, write_radiograph, write_seg

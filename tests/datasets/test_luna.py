@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_seg3d.datasets import check_dataset, import_dataset, open_dataset, read_case_image, read_case_mask
-from napari_seg3d.datasets.luna import find_tables, read_candidates, read_nodules, world_to_voxel
-from napari_seg3d.datasets.nodules import FOLDER, nodule_mask, read_sizes
+from napari_seg3d.datasets.layouts.luna import find_tables, read_candidates, read_nodules, world_to_voxel
+from napari_seg3d.datasets.layouts.nodules import FOLDER, nodule_mask, read_sizes
 from napari_seg3d.errors import Cancelled, DatasetError, WriteError
 from tests.datasets.makers import make_luna
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_seg3d.datasets import Case, Dataset, MaskPart, StoredSplit, files_of, load_dataset, open_dataset, save_dataset
-from napari_seg3d.datasets.manifest import FILE_NAME
+from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 from napari_seg3d.errors import DatasetError
 from tests.datasets.conftest import WriteNifti
 

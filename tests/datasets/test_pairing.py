@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_seg3d.datasets.names import core, folder_role, name_role, numbers
-from napari_seg3d.datasets.pairing import Item, pair_by_name
+from napari_seg3d.datasets.pairing.by_name import Item, pair_by_name
+from napari_seg3d.datasets.pairing.names import core, folder_role, name_role, numbers
 
 
 def items(*names: str, folder: str) -> list[Item]:

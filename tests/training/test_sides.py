@@ -21,7 +21,7 @@ from napari_seg3d.datasets import (
     open_dataset,
     save_dataset,
 )
-from napari_seg3d.datasets.manifest import FILE_NAME
+from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.training import TrainConfig, start_run
 from napari_seg3d.training.cache import prepare

@@ -16,8 +16,6 @@ CHANGES = {
     "preprocessing.normalization": "rescale",
     "transforms.preprocessing": [{"name": "ToCanonical"}, {"name": "ZNormalization"}],
     "transforms.augmentation": [{"name": "RandomNoise", "parameters": {"std": [0.0, 0.5]}, "probability": 0.3}],
-    "transforms.preprocessing": [{"name": "ToCanonical", "parameters": {}, "probability": 1.0}],
-    "transforms.augmentation": [],
     "sampling.mode": "whole",
     "sampling.patch_size": [64, 48, 32],
     "sampling.foreground": 0.25,

@@ -12,7 +12,7 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QFileDialog, QLabel, QMessageBox, QPushButton
 
 from napari_seg3d.datasets import load_dataset
-from napari_seg3d.datasets.manifest import FILE_NAME
+from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 from napari_seg3d.widgets.data import DataDock
 from napari_seg3d.widgets.train import TrainDock
 from tests.pumping import pump, pump_until

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from napari_seg3d.datasets.names import core
-from napari_seg3d.datasets.pairing import Item
+from napari_seg3d.datasets.pairing.by_name import Item
+from napari_seg3d.datasets.pairing.names import core
 
 _NOT_IN_IDS = re.compile(r"[/\\:\x00-\x1f]")
 _LONGEST = 200

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from napari_seg3d.datasets import decathlon
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart, Problem
-from napari_seg3d.datasets.ids import unique_ids
-from napari_seg3d.datasets.listing import is_whole, list_folder, scan_name, without_pictures
-from napari_seg3d.datasets.names import Role, folder_role, name_role, token_role, tokens
-from napari_seg3d.datasets.orphans import TEST_IMAGE, lone_image, lone_mask
-from napari_seg3d.datasets.pairing import Item, Pair, Pairing, pair_by_name
-from napari_seg3d.datasets.parts import Parts, find_parts, label_files_beside
+from napari_seg3d.datasets.layouts import decathlon
+from napari_seg3d.datasets.pairing.by_name import Item, Pair, Pairing, pair_by_name
+from napari_seg3d.datasets.pairing.ids import unique_ids
+from napari_seg3d.datasets.pairing.listing import is_whole, list_folder, scan_name, without_pictures
+from napari_seg3d.datasets.pairing.names import Role, folder_role, name_role, token_role, tokens
+from napari_seg3d.datasets.pairing.orphans import TEST_IMAGE, lone_image, lone_mask
+from napari_seg3d.datasets.pairing.parts import Parts, find_parts, label_files_beside
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS_FILE
 from napari_seg3d.datasets.subjects import read_subjects, subject_from_name
 from napari_seg3d.errors import DatasetError

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from napari_seg3d.datasets.dataset import Case
-from napari_seg3d.datasets.stored_split import Place, StoredSplit, Test, place_named
+from napari_seg3d.datasets.splits.stored import Place, StoredSplit, Test, place_named
 from napari_seg3d.errors import DatasetError
 
 _MOST_BYTES = 64 << 20

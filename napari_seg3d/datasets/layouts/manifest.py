@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from napari_seg3d.datasets.dataset import Case, Dataset, MaskPart
-from napari_seg3d.datasets.ids import is_id
-from napari_seg3d.datasets.orphans import pairing_problems
-from napari_seg3d.datasets.stored_split import StoredSplit
+from napari_seg3d.datasets.pairing.ids import is_id
+from napari_seg3d.datasets.pairing.orphans import pairing_problems
+from napari_seg3d.datasets.splits.stored import StoredSplit
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.files import write_text
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
-from napari_seg3d.datasets.ids import is_id, unique_ids
-from napari_seg3d.datasets.listing import scan_name
-from napari_seg3d.datasets.pairing import Item
-from napari_seg3d.datasets.stored_split import Place, StoredSplit, Test, place_named
+from napari_seg3d.datasets.pairing.by_name import Item
+from napari_seg3d.datasets.pairing.ids import is_id, unique_ids
+from napari_seg3d.datasets.pairing.listing import scan_name
+from napari_seg3d.datasets.splits.stored import Place, StoredSplit, Test, place_named
 from napari_seg3d.datasets.subjects import subject_from_name
 from napari_seg3d.errors import DatasetError
 

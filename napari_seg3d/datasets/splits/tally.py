@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from napari_seg3d.datasets.dataset import Dataset
-from napari_seg3d.datasets.split import Presence, complete
-from napari_seg3d.datasets.stored_split import Place, StoredSplit, Test
+from napari_seg3d.datasets.splits.split import Presence, complete
+from napari_seg3d.datasets.splits.stored import Place, StoredSplit, Test
 
 
 @dataclass(frozen=True)

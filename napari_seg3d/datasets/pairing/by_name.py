@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_seg3d.datasets.dataset import Problem
-from napari_seg3d.datasets.names import core, numbers, token_role, tokens
+from napari_seg3d.datasets.pairing.names import core, numbers, token_role, tokens
 
 # How sure each rule is.
 _SAME_NAME, _SAME_CORE, _SAME_FOLDER, _LONGER_NAME, _SAME_NUMBER = 0.9, 0.85, 0.8, 0.7, 0.5

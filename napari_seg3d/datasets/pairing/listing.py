@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_seg3d.datasets.names import name_role
+from napari_seg3d.datasets.pairing.names import name_role
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.volumes import DICOM_SUFFIXES, SUFFIXES, glance_at, is_volume_path, volume_name
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from napari_seg3d.datasets.dataset import Case
-from napari_seg3d.datasets.stored_split import Place, StoredSplit, Test
-from napari_seg3d.datasets.stratify import deal
+from napari_seg3d.datasets.splits.stored import Place, StoredSplit, Test
+from napari_seg3d.datasets.splits.stratify import deal
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.files import write_text
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.datasets.dataset import Case, Dataset, Problem
-from napari_seg3d.datasets.listing import scan_name
-from napari_seg3d.datasets.luna import Nodule, Tables, read_candidates, read_nodules, world_to_voxel
+from napari_seg3d.datasets.layouts.luna import Nodule, Tables, read_candidates, read_nodules, world_to_voxel
+from napari_seg3d.datasets.pairing.listing import scan_name
 from napari_seg3d.errors import Cancelled, Seg3dError
 from napari_seg3d.files import write_text
 from napari_seg3d.volumes import Volume, read_volume, write_volume
@@ -106,7 +106,7 @@ def with_nodule_masks(
     dataset : Dataset
         Of which the images are named by their series uid.
     tables : Tables
-        Of :func:`napari_seg3d.datasets.luna.find_tables`.
+        Of :func:`napari_seg3d.datasets.layouts.luna.find_tables`.
     folder : Path
         Where the masks go.
     progress, cancelled : callable, optional

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_seg3d.datasets.dataset import Case, Dataset, files_of
-from napari_seg3d.datasets.ids import unique_ids
-from napari_seg3d.datasets.listing import scan_name
-from napari_seg3d.datasets.orphans import pairing_problems
-from napari_seg3d.datasets.pairing import Item
+from napari_seg3d.datasets.pairing.by_name import Item
+from napari_seg3d.datasets.pairing.ids import unique_ids
+from napari_seg3d.datasets.pairing.listing import scan_name
+from napari_seg3d.datasets.pairing.orphans import pairing_problems
 from napari_seg3d.datasets.subjects import subject_from_name
 from napari_seg3d.errors import DatasetError
 

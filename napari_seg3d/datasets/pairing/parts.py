@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from napari_seg3d.datasets.names import core, token_role, tokens
-from napari_seg3d.datasets.pairing import Item, images_by_folder
+from napari_seg3d.datasets.pairing.by_name import Item, images_by_folder
+from napari_seg3d.datasets.pairing.names import core, token_role, tokens
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.volumes import read_volume
 

@@ -1,6 +1,6 @@
 """Lung nodules as LUNA lists them: CT by series, nodules and candidates in CSVs, in millimetres of the patient.
 
-The masks that such a set lacks are made by :mod:`napari_seg3d.datasets.nodules`.
+The masks that such a set lacks are made by :mod:`napari_seg3d.datasets.layouts.nodules`.
 """
 
 from __future__ import annotations

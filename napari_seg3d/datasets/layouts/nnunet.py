@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.datasets.dataset import Case, Dataset
-from napari_seg3d.datasets.decathlon import FILE_NAME as DESCRIPTION
+from napari_seg3d.datasets.layouts.decathlon import FILE_NAME as DESCRIPTION
 from napari_seg3d.datasets.reading import read_case_image, read_case_mask
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS
 from napari_seg3d.errors import Cancelled, DatasetError, WriteError

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from napari_seg3d.datasets.dataset import Case
-from napari_seg3d.datasets.manifest import FILE_NAME, load_dataset
+from napari_seg3d.datasets.layouts.manifest import FILE_NAME, load_dataset
 from napari_seg3d.datasets.reading import read_case_image
-from napari_seg3d.datasets.split import Split
-from napari_seg3d.datasets.stored_split import StoredSplit
+from napari_seg3d.datasets.splits.split import Split
+from napari_seg3d.datasets.splits.stored import StoredSplit
 from napari_seg3d.errors import Cancelled, DatasetError
 from napari_seg3d.volumes import Volume
 

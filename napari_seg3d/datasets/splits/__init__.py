@@ -1,0 +1,1 @@
+"""Who trains, who validates and who tests: drawn, stored, and frozen."""
