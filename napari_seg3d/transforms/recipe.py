@@ -16,7 +16,15 @@ from napari_seg3d.transforms.pipeline import Pipeline, Step
 FORMAT = "napari-seg3d transforms"
 _VERSION = 1
 _FIELDS = {"format", "version", "name", "description", "preprocessing", "augmentation"}
-_LARGEST_BYTES = 1 << 20
+_LARGEST_BYTES = 1 << 18
+_DEEPEST = 40
+_BEGINNINGS = (
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+)
+_ENDINGS = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 _PRESETS = Path(__file__).parents[1] / "presets"
 _PATTERN = "Export one from the Transforms dock, or print one with `napari-seg3d transforms --preset default`, as a pattern."
 
@@ -120,14 +128,10 @@ def load_recipe(path: str | Path) -> Recipe:
 def parse_recipe(text: str, where: str = "The text") -> Recipe:
     """Return the recipe in YAML text; a ConfigError says what is wrong and `where`."""
     try:
-        # Aliases would let a few lines grow to billions of steps.
-        if any(isinstance(token, (yaml.AliasToken, yaml.AnchorToken)) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
-            raise ConfigError(f"{where} uses YAML anchors, which are not read.", "Write every step out.")
+        _refuse_traps(text, where)
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
         raise ConfigError(f"{where} cannot be read as YAML ({_first_line(error)}).", _PATTERN) from error
-    except RecursionError as error:
-        raise ConfigError(f"{where} is nested too deeply.", _PATTERN) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ConfigError(f"{where} is no list of transforms: it does not begin with 'format: {FORMAT}'.", _PATTERN)
     if content.get("version") != _VERSION:
@@ -184,6 +188,17 @@ def find_recipe(name: str) -> Recipe:
         return load_recipe(name)
     known = closest_first(name, list(presets()))
     raise ConfigError(f"{name} is neither a file nor a preset.", f"Presets are {', '.join(known)}.")
+
+
+def _refuse_traps(text: str, where: str) -> None:
+    # Anchors let a few lines grow to billions of steps; thousands of brackets keep the parser busy for minutes.
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
+            raise ConfigError(f"{where} uses YAML anchors, which are not read.", "Write every step out.")
+        depth += isinstance(token, _BEGINNINGS) - isinstance(token, _ENDINGS)
+        if depth > _DEEPEST:
+            raise ConfigError(f"{where} is nested too deeply.", _PATTERN)
 
 
 def _pipeline(values: Any, where: str) -> Pipeline:

@@ -100,7 +100,7 @@ def test_what_a_person_wrote_by_hand_is_read_with_its_defaults() -> None:
         (_HEAD + "name: &a [x]\ndescription: *a", "anchors"),
         (_HEAD + "name: !!python/object/apply:os.system [ls]", "cannot be read"),
         (_HEAD + "name: 2024-99-99", "cannot be read"),
-        (_HEAD + "name: " + "[" * 20_000, "cannot be read|nested"),
+        (_HEAD + "name: " + "[" * 20_000, "nested too deeply"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_with_its_name(text: str, words: str, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_file_with_a_mistake_is_refused_with_its_name(text: str, words: str, t
 
 def test_what_is_no_text_or_too_much_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
-    (tmp_path / "large.yaml").write_text(_HEAD + "#" * (1 << 20), encoding="utf-8")
+    (tmp_path / "large.yaml").write_text(_HEAD + "#" * (1 << 18), encoding="utf-8")
     for name, words in (("binary.yaml", "no text"), ("large.yaml", "larger"), ("missing.yaml", "missing.yaml")):
         with pytest.raises(ConfigError, match=words):
             load_recipe(tmp_path / name)
