@@ -139,8 +139,12 @@ class Comparison(QObject):
 
     def clear(self) -> None:
         """Show nothing, with the views in place."""
-        for pane in self._panes:
-            pane.set([], "")
+        self._is_moving = True  # without layers, places have another number of axes
+        try:
+            for pane in self._panes:
+                pane.set([], "")
+        finally:
+            self._is_moving = False
 
     def show_masks(self, is_on: bool) -> None:
         """Show or hide all masks."""

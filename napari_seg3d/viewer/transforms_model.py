@@ -205,7 +205,15 @@ class TransformsModel(QObject):
             return
         self.error = None
         try:
-            scene, ask = self._scene_in_view(), self._asked()
+            scene = self._scene_in_view()
+        except Seg3dError as error:
+            # What was shown is not in view any more.
+            self.comparison.clear()
+            self.compared, self._scene, self._kept, self._filled_for = None, None, Kept(), None
+            self._fail(None, error)
+            return
+        try:
+            ask = self._asked()
         except Seg3dError as error:
             self._fail(None, error)
             return

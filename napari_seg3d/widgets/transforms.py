@@ -49,6 +49,8 @@ _TOOLTIPS: dict[Kind, str] = {
     "preprocessing": "<p>Done once to every scan, in training and in prediction alike. Nothing here is random.</p>",
     "augmentation": "<p>Done anew to every sample of the training, at random, so that few cases teach more. Prediction does none of it.</p>",
 }
+_WORKING = "Working…"
+_PATIENCE_MS = 400
 _FILES = "Transforms (*.yaml *.yml)"
 
 
@@ -67,6 +69,10 @@ class TransformsDock(Dock):
         session.add_dock(self)
         self._model = session.transforms
         self._recipe = self._model.recipe
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(_PATIENCE_MS)
+        self._patience.timeout.connect(lambda: self.notice.say(_WORKING))
         self._add_files()
         self._add_preview_bar()
         self._add_lists()
@@ -352,26 +358,26 @@ class TransformsDock(Dock):
         self._show_outcome()
 
     def _show_outcome(self) -> None:
-        model = self._model
-        if model.error is not None:
-            self.notice.say_error(model.error)
+        model, compared = self._model, self._model.compared
+        self._patience.stop()
+        if model.is_on and not model.is_settled:
+            if compared is None:
+                self.notice.say(_WORKING)
+            else:
+                self._patience.start()  # most previews are there before anybody could read that they are being made
             return
-        compared = model.compared
-        if not model.is_on or compared is None:
-            self.notice.say("Working…" if model.is_on else "")
-            for steps in self.lists.values():
-                steps.clear_remarks()
-            return
-        self.notice.say(
-            " ".join([*compared.notes, f"Made in {_time(compared.seconds)}."] if compared.timings else compared.notes)
-        )
-        if model.job is not None:
-            return  # what is shown is not what is asked for any more
-        self.histogram.show_counts(*compared.histograms)
         for kind, steps in self.lists.items():
             steps.clear_remarks()
-            for timing in compared.timings if compared.what == kind else ():
+            for timing in compared.timings if compared is not None and compared.what == kind else ():
                 steps.remark(timing.index, _time(timing.seconds) if timing.applied else "not this time")
+        if model.error is not None:
+            self.notice.say_error(model.error)
+        elif compared is None:
+            self.notice.say("")
+        else:
+            made = [f"Made in {_time(compared.seconds)}."] if compared.timings else []
+            self.notice.say(" ".join([*compared.notes, *made]))
+            self.histogram.show_counts(*compared.histograms)
 
     def hideEvent(self, event: QHideEvent) -> None:
         """End the preview when the dock is closed; another tab in front of it is no end."""

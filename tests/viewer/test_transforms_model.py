@@ -336,6 +336,9 @@ def test_without_a_scan_it_says_so_and_follows_when_one_comes(viewer):
     pump_until(lambda: model.compared is not None and settled(model), what="the preview")
     assert model.error is None
     assert len(model.compared.after) == 2
+    viewer.layers.clear()
+    pump_until(lambda: model.error is not None, what="the word")
+    assert not any(len(pane.model.layers) for pane in model.comparison._panes)
 
 
 def test_what_training_does_by_itself_follows_the_data_set(viewer, ball_dataset):

@@ -217,15 +217,19 @@ def test_it_fits_a_laptop_and_explains_itself(viewer, dock):
 
 
 def _drag(rows, start: QPoint, end: QPoint) -> None:
-    """Drag a row with the mouse; Qt follows a drag in a loop of its own, so that what comes after must be on its way before."""
+    """Drag a row with the mouse; Qt follows a drag in a loop of its own, in which only timers go on."""
     place, button = rows.viewport(), Qt.MouseButton.LeftButton
-    for wait, action in (
-        (200, lambda: QTest.mouseMove(place, end + QPoint(0, 3))),
-        (300, lambda: QTest.mouseMove(place, end)),
-        (400, lambda: QTest.mouseRelease(place, button, pos=end)),
-    ):
-        QTimer.singleShot(wait, action)
+    actions = [
+        lambda: QTest.mouseMove(place, end + QPoint(0, 3)),
+        lambda: QTest.mouseMove(place, end),
+        lambda: QTest.mouseRelease(place, button, pos=end),
+    ]
+    timer = QTimer()
+    timer.setInterval(100)
+    timer.timeout.connect(lambda: actions.pop(0)() if actions and rows.state() == rows.State.DraggingState else None)
+    timer.start()
     QTest.mousePress(place, button, pos=start)
     QTest.mouseMove(place, start - QPoint(0, 12))
     QTest.mouseMove(place, start - QPoint(0, 14))
-    pump(0.8)
+    pump_until(lambda: not actions and rows.state() != rows.State.DraggingState, 20, "the drop")
+    timer.stop()
