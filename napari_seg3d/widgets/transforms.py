@@ -344,7 +344,7 @@ class TransformsDock(Dock):
         self.edge.setCurrentIndex(self.edge.findData(now.edge))
         for field in (self.seed, self.edge):
             field.blockSignals(False)
-        self.preview_button.setText("End the preview" if model.is_on else "Preview")
+        self.preview_button.setText("End preview" if model.is_on else "Preview")
         is_random = now.what != "preprocessing"
         for control in (self.seed, self.roll_button, self.pin_box, self.always_box):
             control.setEnabled(is_random)
@@ -380,7 +380,7 @@ class TransformsDock(Dock):
             self.histogram.show_counts(*compared.histograms)
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """End the preview when the dock is closed; another tab in front of it is no end."""
+        """End preview when the dock is closed; another tab in front of it is no end."""
         super().hideEvent(event)
         if not event.spontaneous():
             QTimer.singleShot(0, self._end_if_closed)
