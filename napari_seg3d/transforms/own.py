@@ -14,6 +14,7 @@ import torch  # noqa: TID253  see above
 import torchio  # noqa: TID253
 from scipy.ndimage import find_objects
 
+from napari_seg3d.transforms.elastic import RandomAffineElasticDeformation, RandomElasticDeformation
 from napari_seg3d.transforms.outcome import SAME_SPACING
 from napari_seg3d.transforms.tables.common import MAJORITY
 
@@ -335,48 +336,6 @@ class EnsureShapeMultiple(torchio.EnsureShapeMultiple):
         return CropOrPad(tuple(int(side) for side in size), padding_mode="minimum")(subject)
 
 
-class ElasticDeformation(torchio.ElasticDeformation):
-    """torchio's, with the field of the spline computed once for image and mask, which takes half the time."""
-
-    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
-        """Change image and mask in place."""
-        if not any(self.max_displacement):
-            return subject
-        subject.check_consistent_spatial_shape()
-        images = self.get_images(subject)
-        grid = torchio.data.io.nib_to_sitk(images[0].data[:1], images[0].affine, force_3d=True)
-        spline = self.get_bspline_transform(grid)
-        self.parse_free_form_transform(spline, self.max_displacement)
-        place = (grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection())
-        field = sitk.DisplacementFieldTransform(sitk.TransformToDisplacementField(spline, sitk.sitkVectorFloat64, *place))
-        for image in images:
-            is_mask = not isinstance(image, torchio.ScalarImage)
-            interpolator = self.get_sitk_interpolator(self.label_interpolation if is_mask else self.image_interpolation)
-            moved = []
-            for channel in image.data:
-                volume = torchio.data.io.nib_to_sitk(channel[np.newaxis], image.affine, force_3d=True)
-                resampled = sitk.Resample(volume, volume, field, interpolator, float(channel.min()), sitk.sitkFloat32)
-                moved.append(torch.as_tensor(self.sitk_to_nib(resampled)[0]))
-            image.set_data(torch.cat(moved))
-        return subject
-
-
-class RandomElasticDeformation(torchio.RandomElasticDeformation):
-    """torchio's, with our field."""
-
-    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
-        """Return the changed subject."""
-        points = self.get_params(self.num_control_points, self.max_displacement, self.num_locked_borders)
-        transform = ElasticDeformation(
-            control_points=points,
-            max_displacement=self.max_displacement,
-            image_interpolation=self.image_interpolation,
-            label_interpolation=self.label_interpolation,
-            **self._get_base_args(),
-        )
-        return transform(subject)
-
-
 def _names(subject: torchio.Subject) -> list[str]:
     return list(subject.get_images_dict(intensity_only=False))
 
@@ -416,6 +375,7 @@ TRANSFORMS: dict[str, Any] = {
         LimitSize,
         RandomAnisotropy,
         RandomElasticDeformation,
+        RandomAffineElasticDeformation,
         Clamp,
         ZNormalization,
         Pad,

@@ -3,11 +3,13 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
+import torchio
 
 from napari_seg3d.errors import Cancelled, ConfigError
-from napari_seg3d.transforms import Pipeline, Step, Trace, catalogue, run
+from napari_seg3d.transforms import Pipeline, Step, Trace, catalogue, elastic, run
 from napari_seg3d.volumes import Volume
 from tests.transforms.phantoms import ball_centres, phantom, telling_step
+from tests.volumes.affines import affine_of
 
 SPATIAL = [name for name, transform in catalogue().items() if transform.kind == "spatial"]
 INTENSITY = [name for name, transform in catalogue().items() if transform.kind == "intensity"]
@@ -305,3 +307,23 @@ def test_what_torchio_refuses_is_said_in_words() -> None:
         run(Pipeline((Step("RandomSwap", {"patch_size": 100}),)), IMAGE, seed=0)
     with pytest.raises(ConfigError, match="landmarks"):
         run(Pipeline((Step("HistogramStandardization"),)), IMAGE)
+
+
+@pytest.mark.parametrize("name", ["RandomElasticDeformation", "RandomAffineElasticDeformation"])
+@pytest.mark.parametrize("depth", [1, 14])
+def test_the_faster_elastic_deformations_are_torchios_to_the_bit(name: str, depth: int) -> None:
+    affine = affine_of(degrees=(20, -10, 30))
+    random = np.random.default_rng(0)
+    image = torch.from_numpy(random.normal(size=(2, 20, 18, depth)).astype(np.float32))
+    mask = torch.from_numpy(random.integers(0, 3, (1, 20, 18, depth)))
+    moved = []
+    for kind in (getattr(torchio, name), getattr(elastic, name)):
+        subject = torchio.Subject(
+            image=torchio.ScalarImage(tensor=image.clone(), affine=affine),
+            mask=torchio.LabelMap(tensor=mask.clone(), affine=affine),
+        )
+        torch.manual_seed(5)
+        moved.append(kind()(subject))
+    assert not torch.equal(moved[0].image.data, image)
+    assert torch.equal(moved[0].image.data, moved[1].image.data)
+    assert torch.equal(moved[0].mask.data, moved[1].mask.data)
