@@ -15,7 +15,7 @@ from napari_seg3d.transforms import Parameter
 _NOTHING = "—"
 _NEVER = 1e9  # a limit for spin boxes where there is none
 _STEPS_OF_A_SLIDER = 200
-_SPIN_WIDTH = 74
+_SPIN_WIDTH = 84
 # How a value with so many numbers is called.
 _FORMS = {1: "One number", 2: "Lowest and highest", 3: "One for each axis", 6: "Lowest and highest for each axis"}
 _PAIR_OF_ENDS = {2: "First and last", 6: "First and last of each axis"}
