@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column, Table
 
 from napari_seg3d import __version__
 
@@ -69,6 +70,11 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=CONSOLE,
     )
+
+
+def names_table(*columns: str) -> Table:
+    """Return a table whose names of cases and files are broken, never cut off: where they differ is often their end."""
+    return Table(*(Column(name, overflow="fold") for name in columns))
 
 
 def teller(bar: Progress, what: str, at_once: bool = True) -> Callable[[int, int], None]:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from napari_seg3d.cli.app import CONSOLE, Folder, Masks, Subjects, print_problems, progress_bar, teller
+from napari_seg3d.cli.app import CONSOLE, Folder, Masks, Subjects, names_table, print_problems, progress_bar, teller
 from napari_seg3d.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,10 +55,11 @@ def check(
     with progress_bar() as bar:
         report = check_dataset(dataset, progress=teller(bar, "Checking the cases"), processes=processes)
     if pairs:
-        listing = Table("case", "subject", "image", "mask", "why")
+        listing = names_table("case", "subject", "image", "mask", "why")
         for case in report.dataset.cases:
             mask = case.mask.name if case.mask else "none"
-            listing.add_row(case.id, case.subject, ", ".join(path.name for path in case.images), mask, case.reason)
+            names = ", ".join(path.name for path in case.images)
+            listing.add_row(*map(escape, (case.id, case.subject, names, mask, case.reason)))
         CONSOLE.print(listing)
     table = Table(title=f"{dataset.name}: {len(report.dataset.cases)} cases, {len(report.sound)} ready to train on")
     for column in ("label", "name", "cases", "voxels (median)"):

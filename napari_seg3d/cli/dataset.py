@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from napari_seg3d.cli.app import CONSOLE, Masks, Subjects, print_problems, progress_bar, teller
+from napari_seg3d.cli.app import CONSOLE, Masks, Subjects, names_table, print_problems, progress_bar, teller
 from napari_seg3d.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _pair(text: str) -> tuple[str | Path, Path]:
 
 
 def _pairs(dataset: Dataset) -> Table:
-    table = Table("case", "subject", "image", "mask", "sure", "why")
+    table = names_table("case", "subject", "image", "mask", "sure", "why")
     for case in dataset.cases:
         mask = f"{len(case.parts)} files" if case.parts else case.mask.name if case.mask is not None else "none"
         colour = "green" if case.sureness >= _SURE else "yellow" if case.sureness >= _LIKELY else "red"
