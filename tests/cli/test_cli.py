@@ -79,6 +79,7 @@ def test_a_mistake_is_one_sentence_and_its_mend(
     assert said in _cli(*arguments, status=1)
 
 
+@pytest.mark.slow
 def test_the_whole_way(ball_dataset: Path, quick_config: TrainConfig, tmp_path: Path) -> None:
     quick_config.save(tmp_path / "quick.yaml")
     run = tmp_path / "run"

@@ -9,6 +9,7 @@ from napari_seg3d.sample_data.make_phantoms import TEST, TRAINING, make_phantom,
 from napari_seg3d.volumes import read_grid, read_volume
 
 
+@pytest.mark.slow
 def test_the_script_makes_the_files_that_are_here(tmp_path: Path) -> None:
     make_phantoms(tmp_path)
     made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}

@@ -96,6 +96,7 @@ def test_a_model_names_no_folder_and_no_case(finished_run: Run, ball_dataset: Pa
     assert "ball_" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["patches", "whole"])
 def test_the_same_number_of_steps_repeats_a_run(quick_config: TrainConfig, tmp_path: Path, mode: str) -> None:
     import torch

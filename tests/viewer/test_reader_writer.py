@@ -131,7 +131,8 @@ def test_the_manifest_is_valid():
 
     manifest = PluginManifest.from_distribution(PLUGIN)
     manifest.validate_imports()
-    assert [widget.display_name for widget in manifest.contributions.widgets] == ["Scans", "Look", "Data", "Train", "Predict"]
+    names = [widget.display_name for widget in manifest.contributions.widgets]
+    assert names == ["Scans", "Look", "Data", "Transforms", "Train", "Predict"]
 
 
 def test_real_scans_of_every_order_look_the_same(viewer, shared_data):

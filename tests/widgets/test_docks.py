@@ -155,10 +155,9 @@ def test_a_closed_dock_finds_everything_again(viewer, docks, ball_dataset, endle
     pump_until(lambda: len(again._watch.events) > more, what="further events")
 
 
-def test_a_new_viewer_finds_a_run_that_goes_on(make_napari_viewer, endless, tmp_path):
+def test_a_new_viewer_finds_a_run_that_goes_on(viewer, endless, tmp_path):
     run = start_run(endless, tmp_path / "run")
     wait_until(lambda: steps(run) > 0, run)
-    viewer = make_napari_viewer()
     train = viewer.window.add_plugin_dock_widget(PLUGIN, "Train")[1]
     assert train._watch.run == run
     pump_until(lambda: train.start_button.text() == "Stop and keep")
@@ -199,7 +198,7 @@ napari.run(force=True)
 """
 
 
-def test_a_killed_viewer_does_not_end_the_training(make_napari_viewer, endless, tmp_path):
+def test_a_killed_viewer_does_not_end_the_training(viewer, endless, tmp_path):
     endless.save(tmp_path / "config.yaml")
     window = subprocess.Popen([sys.executable, "-c", _VIEWER, str(tmp_path / "config.yaml"), str(tmp_path / "run")])
     run = Run(tmp_path / "run")
@@ -212,7 +211,6 @@ def test_a_killed_viewer_does_not_end_the_training(make_napari_viewer, endless, 
     window.wait()
     before = steps(run)
     wait_until(lambda: steps(run) > before + 1, run)
-    viewer = make_napari_viewer()
     train = viewer.window.add_plugin_dock_widget(PLUGIN, "Train")[1]
     assert train._watch.run == run
     pump_until(lambda: train._watch.events)

@@ -131,6 +131,7 @@ def test_from_an_empty_list_to_a_training(viewer, dock, tmp_path):
     assert yaml.safe_load(file.read_text())["augmentation"][0]["name"] == "RandomNoise"
 
 
+@pytest.mark.slow
 def test_modes_samples_and_closing(viewer, dock):
     model = dock._model
     dock.strip.count.setValue(3)

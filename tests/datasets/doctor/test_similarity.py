@@ -24,6 +24,7 @@ def volume(data: NDArray[np.generic], spacing: float = 1.0) -> Volume:
     return Volume(np.ascontiguousarray(data)[np.newaxis], np.diag([spacing, spacing, spacing, 1.0]))
 
 
+@pytest.mark.slow
 def test_the_two_sides_of_a_head_under_shuffled_names(shared_data: Path, tmp_path: Path) -> None:
     paths = sorted((shared_data / "hippocampus" / "images").glob("*.nii.gz"))
     order = np.random.default_rng(7).permutation(len(paths))
