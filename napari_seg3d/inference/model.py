@@ -35,12 +35,20 @@ class ModelSpec(BaseModel):
         How to build the network.
     labels : dict of int to str
         Value in a mask -> name, without the background. The classes of the network are 0 for background, then these by rising value.
+    targets : {"exclusive", "overlapping"}
+        Whether a voxel has one label at most (softmax over background and labels), or each label is by itself (a sigmoid each; the channels
+        of the network are the labels by rising value, without a background).
     pipeline : list of steps
         The preprocessing, as `Pipeline.to_list` gives it.
     patch_size : three ints
-        What the network was trained on, along R, A and S.
+        What the network was trained on, along R, A and S; for a 2D network the two sides in the slice, then 1.
     mode : {"patches", "whole"}
-        How it was trained, and so how it predicts unless asked otherwise.
+        How it was trained, and so how it predicts unless asked otherwise: pieces, or whole scans (slices, for a 2D network).
+    planes : tuple of {"axial", "coronal", "sagittal"}
+        Along which planes a 2D network sees slices; with several, the probabilities are averaged.
+    context : int
+        Neighbouring slices on each side that a 2D network sees as further channels; at the ends the last slice is repeated. Channel order:
+        all channels of slice -context, ..., of slice +context.
     info : dict
         Where it comes from: Dice, iteration, settings. For people; nothing depends on it.
     """
@@ -49,9 +57,12 @@ class ModelSpec(BaseModel):
 
     network: NetworkSpec
     labels: dict[Annotated[int, Field(ge=1, le=2**31 - 1)], str]
+    targets: Literal["exclusive", "overlapping"] = "exclusive"
     pipeline: list[dict[str, Any]]
     patch_size: tuple[Side, Side, Side]
     mode: Literal["patches", "whole"]
+    planes: tuple[Literal["axial", "coronal", "sagittal"], ...] = ("axial",)
+    context: int = Field(0, ge=0, le=16)
     info: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("pipeline")
@@ -67,6 +78,11 @@ class ModelSpec(BaseModel):
     def label_values(self) -> list[int]:
         """Mask value of each class, the background first."""
         return [0, *sorted(self.labels)]
+
+    @property
+    def channels(self) -> int:
+        """How many output channels the network must have."""
+        return len(self.labels) + (self.targets == "exclusive")
 
 
 def save_model(path: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> None:
@@ -118,8 +134,8 @@ def load_model(path: str | Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
         raise ModelError(
             f"{path} does not describe a model that this program knows ({_first(error)}).", "Update napari-seg3d."
         ) from error
-    if spec.network.out_channels != len(spec.labels) + 1:
-        raise ModelError(f"{path} names {len(spec.labels)} labels for {spec.network.out_channels} classes.", _NOT_OURS)
+    if spec.network.out_channels != spec.channels:
+        raise ModelError(f"{path} names {len(spec.labels)} labels for {spec.network.out_channels} output channels.", _NOT_OURS)
     weights = content.get("weights")
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ModelError(f"{path} holds no weights.", _NOT_OURS)

@@ -6,8 +6,23 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+NetworkName = Literal[
+    "dynunet",
+    "torchio-unet",
+    "spine-unet",
+    "nodule-unet",
+    "cascade-unet",
+    "cascade-roi",
+    "vnet",
+    "mini-vnet",
+    "segresnet",
+    "unetr",
+    "swinunetr",
+    "attentionunet",
+    "mednext",
+]
 Stride = tuple[Annotated[int, Field(ge=1, le=2)], Annotated[int, Field(ge=1, le=2)], Annotated[int, Field(ge=1, le=2)]]
 
 
@@ -18,21 +33,36 @@ class NetworkSpec(BaseModel):
     ----------
     name : str
         Which network of the zoo.
+    dims : {2, 3}
+        Slices or volumes.
     in_channels, out_channels : int
-        Image channels; classes with the background as class 0.
+        Channels of the image (with those of context slices) and of the output: classes with the background as class 0 for exclusive
+        labels, labels for overlapping ones.
     features : tuple of int
         Filters per level, finest first.
     strides : tuple of (int, int, int)
-        By how much each step down shrinks I, J and K; one fewer than `features`.
+        By how much each step down shrinks I, J and K; one fewer than `features`. For 2D the last is 1.
+    deep_supervision : bool
+        Whether the coarse levels answer, too, while training.
+    options : dict
+        What only this network knows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal["unet3d"] = "unet3d"
-    in_channels: int = Field(1, ge=1, le=64)
-    out_channels: int = Field(2, ge=2, le=1024)
-    features: tuple[Annotated[int, Field(ge=4, le=512)], ...] = Field((16, 32, 64, 128), min_length=3, max_length=6)
+    name: NetworkName = "dynunet"
+    dims: Literal[2, 3] = 3
+    in_channels: int = Field(1, ge=1, le=1024)
+    out_channels: int = Field(2, ge=1, le=1024)
+    features: tuple[Annotated[int, Field(ge=1, le=2048)], ...] = Field((16, 32, 64, 128), min_length=2, max_length=8)
     strides: tuple[Stride, ...] = ((2, 2, 2),) * 3
+    deep_supervision: bool = False
+    options: dict[str, bool | int | float | str | list[int]] = Field(default_factory=dict)
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _renamed(cls, name: object) -> object:
+        return "dynunet" if name == "unet3d" else name  # its name in models of version 1
 
     @model_validator(mode="after")
     def _one_stride_per_step(self) -> NetworkSpec:

@@ -8,17 +8,36 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.files import write_text
+from napari_seg3d.networks import NetworkName
 from napari_seg3d.transforms import Pipeline, check_augmentation, check_preprocessing
 
 Auto = Literal["auto"]
-Size = tuple[Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)]]
+Side = Annotated[int, Field(ge=1, le=1024)]
+Size = tuple[Side, Side, Side]
 Millimetres = tuple[
     Annotated[float, Field(gt=0, le=100)], Annotated[float, Field(gt=0, le=100)], Annotated[float, Field(gt=0, le=100)]
 ]
+Value = Annotated[int, Field(ge=0, le=2**31 - 1)]  # of a label in a mask; 0 is the background
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Plane = Literal["axial", "coronal", "sagittal"]
+
+
+def _absolute_path(path: Path | None) -> Path | None:
+    # A run may be read from another working folder than the one it was started in.
+    return Path(os.path.abspath(path.expanduser())) if path is not None else None  # noqa: PTH100  takes ".." out, follows no links
 
 
 class _Section(BaseModel):
@@ -64,8 +83,7 @@ class DataConfig(_Section):
     @field_validator("images", "masks", "subjects")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
-        # A run may be read from another working folder than the one it was started in.
-        return Path(os.path.abspath(path.expanduser())) if path is not None else None  # noqa: PTH100  takes ".." out, follows no links
+        return _absolute_path(path)
 
     @field_serializer("images", "masks", "subjects")
     def _as_text(self, path: Path | None) -> str | None:
@@ -115,52 +133,162 @@ class TransformsConfig(_Section):
         return pipeline.to_list()
 
 
+class TargetsConfig(_Section):
+    """What the masks mean."""
+
+    kind: Literal["auto", "exclusive", "overlapping"] = Field(
+        "auto",
+        title="Labels",
+        description="exclusive: a voxel has one label at most (softmax). overlapping: each label by itself, so that a tumour may lie in "
+        "a liver (sigmoid). auto: overlapping where the masks overlap, else exclusive.",
+    )
+    known: Literal["all", "slices", "voxels"] = Field(
+        "all",
+        title="Painted",
+        description="How much of each mask is painted. all: what is not painted is background. slices: only slices with something "
+        "painted count, the rest is unknown; three to five slices of one scan are enough to start. voxels: only painted voxels count, "
+        "and the background is painted, too.",
+    )
+    plane: Literal["auto", "axial", "coronal", "sagittal"] = Field(
+        "auto",
+        title="Painted plane",
+        description="With Painted = slices: along which plane was painted. auto: the plane with the fewest painted slices.",
+    )
+    background: Value | None = Field(
+        None, title="Painted background", description="With Painted = voxels: the value in the masks that stands for background."
+    )
+    ignore: Value | None = Field(
+        None,
+        title="Ignored value",
+        description="Voxels with this value in the masks count neither for nor against the network, such as nnU-Net's ignore label.",
+    )
+
+
 class SamplingConfig(_Section):
     """What the network is shown in one step."""
 
-    mode: Literal["patches", "whole"] = Field(
-        "patches",
+    mode: Literal["auto", "patches", "whole"] = Field(
+        "auto",
         title="Train on",
-        description="patches: random pieces, half of them on a labelled voxel. whole: every scan cropped or padded to one size.",
+        description="patches: random pieces. whole: every scan (or slice, for 2D networks) cropped or padded to one size. auto: patches.",
     )
     patch_size: Auto | Size = Field(
         "auto",
         title="Patch size",
-        description="Voxels along R, A and S. auto: as large as the scans are, up to what the device trains well. A patch larger than a "
-        "scan is padded.",
+        description="Voxels along R, A and S; for 2D networks the two sides in the slice, then 1. auto: as large as the scans are, up to "
+        "what the device trains well. A patch larger than a scan is padded.",
+    )
+    draw: Literal["mixed", "uniform", "labels", "lesions"] = Field(
+        "mixed",
+        title="Draw",
+        description="Where patches come from. mixed: a share around labelled voxels, the rest anywhere; every batch holds some labelled "
+        "voxel. uniform: anywhere. labels: all around labelled voxels. lesions: anywhere in a window around one labelled piece.",
     )
     foreground: float = Field(
         0.5,
         ge=0,
         le=1,
         title="On labels",
-        description="Share of the patches that is centred on a labelled voxel, each label equally often.",
+        description="With Draw = mixed: share of the patches around a labelled voxel.",
+    )
+    label_weights: dict[Value, Weight] = Field(
+        default_factory=dict,
+        title="Label weights",
+        description="How often a patch is drawn around each label, such as 1: 1, 2: 5; empty: each label equally often.",
+    )
+    window: Size | None = Field(
+        None,
+        title="Lesion window",
+        description="With Draw = lesions: the window around a lesion in which patches are drawn; empty: one and a half patches.",
+    )
+    slices: Literal["all", "positive"] = Field(
+        "all", title="Slices", description="For 2D networks. positive: only slices that hold a label are drawn."
+    )
+    planes: tuple[Plane, ...] = Field(
+        ("axial",),
+        min_length=1,
+        max_length=3,
+        title="Planes",
+        description="For 2D networks: along which planes slices are cut. With several, predictions are averaged over them.",
+    )
+    context: int = Field(
+        0,
+        ge=0,
+        le=16,
+        title="Context slices",
+        description="For 2D networks: how many neighbouring slices on each side are shown as further channels (2.5D).",
     )
     augmentation: bool = Field(
         True, title="Augmentation", description="Random rotation, zoom, contrast and noise, so that few cases teach more."
     )
+    augment_on: Literal["auto", "loader", "device"] = Field(
+        "auto",
+        title="Augment on",
+        description="Where random changes are computed. auto: on the GPU where there is one and it knows the steps, else in the loader.",
+    )
+
+    @field_validator("planes")
+    @classmethod
+    def _each_once(cls, planes: tuple[Plane, ...]) -> tuple[Plane, ...]:
+        if len(set(planes)) < len(planes):
+            raise ValueError("each plane may stand there once")
+        return planes
 
 
 class NetworkConfig(_Section):
     """The network."""
 
-    name: Literal["unet3d"] = Field("unet3d", title="Network", description="3D U-Net.")
-    features: tuple[Annotated[int, Field(ge=4, le=512)], ...] = Field(
-        (16, 32, 64, 128),
-        min_length=3,
-        max_length=6,
-        title="Features",
-        description="Filters per level. More levels see further, more filters learn more and take longer.",
+    name: NetworkName = Field(
+        "dynunet",
+        title="Network",
+        description="dynunet: U-Net that fits its levels to the voxels, right for nearly everything. The others are those of known "
+        "systems and papers.",
     )
+    dims: Literal["auto", 2, 3] = Field(
+        "auto", title="Dimensions", description="2: slice by slice. 3: volumes. auto: 2 where the scans have one slice, else 3."
+    )
+    features: Auto | tuple[Annotated[int, Field(ge=1, le=2048)], ...] = Field(
+        "auto",
+        title="Features",
+        description="Filters per level, finest first. More levels see further, more filters learn more and take longer. auto: by the "
+        "network, the patch and the device.",
+    )
+    deep_supervision: Auto | bool = Field(
+        "auto",
+        title="Deep supervision",
+        description="Coarse levels are judged as well, which helps long trainings. auto: as the network was published.",
+    )
+    options: dict[str, bool | int | float | str | list[int]] = Field(
+        default_factory=dict, title="Options", description="What only this network knows, such as dropout: 0.2."
+    )
+    pretrained: Path | None = Field(
+        None,
+        title="Start from",
+        description="A model (.pt) of ours whose weights are taken to begin with. With other labels the last layer is made anew.",
+    )
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _renamed(cls, name: Any) -> Any:
+        return "dynunet" if name == "unet3d" else name
+
+    @field_validator("pretrained")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return _absolute_path(path)
+
+    @field_serializer("pretrained")
+    def _as_text(self, path: Path | None) -> str | None:
+        return path.as_posix() if path is not None else None
 
 
 class OptimizationConfig(_Section):
     """How the network learns, and for how long."""
 
-    minutes: float = Field(
+    minutes: float | None = Field(
         8.0,
         gt=0,
-        le=60 * 24 * 14,
+        le=60 * 24 * 60,
         title="Minutes",
         description="How long to learn, validations included; the data is prepared before that, once. Stop keeps what was learnt so far.",
         json_schema_extra={"basic": True},
@@ -171,23 +299,126 @@ class OptimizationConfig(_Section):
         title="Step limit",
         description="End after so many steps, if that is sooner; the same number repeats a run exactly.",
     )
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        title="Epoch limit",
+        description="End when every case was shown so many times, if that is sooner.",
+    )
     batch_size: Auto | Annotated[int, Field(ge=1, le=512)] = Field(
         "auto", title="Batch size", description="Patches per step. Lower it when memory runs out."
     )
-    loss: Literal["dice_ce", "dice"] = Field(
-        "dice_ce", title="Loss", description="Dice + cross-entropy is the safe choice; Dice alone leans less on the background."
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=256,
+        title="Accumulate",
+        description="Steps whose gradients are summed before the weights change: a larger batch than the memory holds.",
     )
-    learning_rate: float = Field(
-        2e-3,
-        gt=0,
-        le=1,
+    loss: Literal["auto", "dice_ce", "dice", "dice_per_label", "ce", "bce", "generalized_dice", "tversky", "focal", "dice_fn"] = (
+        Field(
+            "auto",
+            title="Loss",
+            description="auto: dice_ce, Dice + cross-entropy, the safe choice. dice: over all labels as one; dice_per_label: the mean over "
+            "the labels; ce, bce: cross-entropy alone; generalized_dice, tversky, focal: for rare labels; dice_fn: Dice + 8 x Dice of what "
+            "was missed.",
+        )
+    )
+    class_weights: dict[Value, Weight] = Field(
+        default_factory=dict,
+        title="Class weights",
+        description="How much each label counts in the loss, such as 1: 1, 2: 4 (0 is the background); empty: all the same.",
+    )
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", title="Optimiser", description="AdamW suits nearly everything; SGD (momentum 0.9) needs a higher learning rate."
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, title="Momentum", description="Of SGD.")
+    learning_rate: Auto | Annotated[float, Field(gt=0, le=10)] = Field(
+        "auto",
         title="Learning rate",
-        description="Lower it by ten when the loss jumps; the default suits the U-Net here.",
+        description="Lower it by ten when the loss jumps. auto: 0.002 for Adam and AdamW, 0.01 for SGD.",
     )
     weight_decay: float = Field(
         1e-4, ge=0, le=1, title="Weight decay", description="Pulls the weights to zero; rarely worth a change."
     )
+    schedule: Literal["cosine", "polynomial", "constant", "plateau"] = Field(
+        "cosine",
+        title="Schedule",
+        description="How the learning rate falls over the budget. plateau: halved when the validation stops getting better.",
+    )
+    warm_up: float = Field(
+        0.03, ge=0, le=0.5, title="Warm-up", description="Share of the budget in which the learning rate rises from a tenth."
+    )
+    gradient_clip: float | None = Field(
+        12.0,
+        gt=0,
+        title="Gradient clip",
+        description="Longest gradient; one bad patch then cannot spoil the weights. Empty: none.",
+    )
+    ema: Auto | Annotated[float, Field(ge=0, lt=1)] = Field(
+        "auto",
+        title="Weight average",
+        description="Decay of the moving average of the weights, which predicts better than the last weights; 0: none. auto: by the "
+        "length of the run.",
+    )
+    metric: Literal["dice", "recall", "precision", "f1"] = Field(
+        "dice", title="Judged by", description="What makes a checkpoint the best one, on whole validation scans."
+    )
+    metric_label: str | None = Field(
+        None, title="Judged label", description="Name of the label that is judged; empty: the mean of all."
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        title="Patience",
+        description="Stop after so many validations without a better one; empty: use the whole budget.",
+    )
     seed: int = Field(0, ge=0, title="Seed", description="Start of all random numbers of the training.")
+    deterministic: bool = Field(
+        False,
+        title="Deterministic",
+        description="The same numbers to the last bit at every repetition, where the device can; somewhat slower.",
+    )
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.minutes is None and self.max_iterations is None and self.epochs is None:
+            raise ValueError("a run needs an end: minutes, max_iterations or epochs")
+        return self
+
+
+class CascadeConfig(_Section):
+    """Two networks: the first finds the object in the whole scan, the second segments inside its box."""
+
+    enabled: bool = Field(
+        False,
+        title="Find first",
+        description="Train a small network that finds the object, and one that segments inside its box: for small objects in large scans.",
+    )
+    share: float = Field(0.3, gt=0, lt=1, title="Share of finding", description="Share of the budget for the network that finds.")
+    margin: float = Field(0.2, ge=0, le=2, title="Margin", description="Share of the box that is added on each side.")
+    smallest: int = Field(28, ge=1, le=512, title="Smallest box", description="Voxels of a side of the box, at least.")
+
+
+class RecordConfig(_Section):
+    """What a run keeps and tells."""
+
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, le=24 * 60, title="Save every", description="Minutes between two states from which the run can go on."
+    )
+    validate_every: Auto | Annotated[float, Field(gt=0, le=24 * 60)] = Field(
+        "auto",
+        title="Validate every",
+        description="Minutes between two validations. auto: so often that they take a tenth of the time.",
+    )
+    shown_cases: int = Field(
+        3, ge=1, le=20, title="Cases to watch", description="Validation cases whose prediction is kept at every validation."
+    )
+    trackers: tuple[Literal["mlflow", "wandb"], ...] = Field(
+        (),
+        title="Trackers",
+        description="Other programs that are told, if they are installed: mlflow, wandb. They may use the network.",
+    )
 
 
 class DeviceConfig(_Section):
@@ -196,15 +427,31 @@ class DeviceConfig(_Section):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", title="Device", description="auto: the GPU if there is one, else the CPU."
     )
-    precision: Literal["auto", "32", "bf16"] = Field(
-        "auto", title="Precision", description="auto: bfloat16 where the hardware has it (twice as fast or more), else 32 bit."
+    precision: Literal["auto", "32", "bf16", "16"] = Field(
+        "auto",
+        title="Precision",
+        description="auto: bfloat16 where the hardware has it (twice as fast or more), 16 bit on older GPUs, else 32 bit.",
     )
-    workers: int = Field(
-        1,
-        ge=0,
-        le=64,
+    devices: int = Field(
+        1, ge=1, le=64, title="Devices", description="GPUs (or CPU processes) of each machine that train together."
+    )
+    nodes: int = Field(
+        1, ge=1, le=1024, title="Machines", description="Machines that train together, started by torchrun or SLURM."
+    )
+    workers: Auto | Annotated[int, Field(ge=0, le=64)] = Field(
+        "auto",
         title="Loader processes",
-        description="Processes that cut and augment patches. 0: none, inside the training itself.",
+        description="Processes that cut and augment patches. 0: none, inside the training itself. auto: by the cores of the machine.",
+    )
+    channels_last: Literal["auto", "on", "off"] = Field(
+        "auto",
+        title="Channels last",
+        description="Memory layout of the network. auto: the faster of both, measured at the start.",
+    )
+    compile: Literal["off", "auto", "on"] = Field(
+        "off",
+        title="Compile",
+        description="Let torch compile the network, which takes a minute or more. auto: where that is faster.",
     )
 
 
@@ -217,9 +464,12 @@ class TrainConfig(_Section):
     data: DataConfig
     preprocessing: PreprocessingConfig = Field(default_factory=PreprocessingConfig, title="Preprocessing")
     transforms: TransformsConfig = Field(default_factory=TransformsConfig, title="Transforms")
+    targets: TargetsConfig = Field(default_factory=TargetsConfig, title="Targets")
     sampling: SamplingConfig = Field(default_factory=SamplingConfig, title="Sampling")
     network: NetworkConfig = Field(default_factory=NetworkConfig, title="Network")
     optimization: OptimizationConfig = Field(default_factory=OptimizationConfig, title="Optimisation")
+    cascade: CascadeConfig = Field(default_factory=CascadeConfig, title="Cascade")
+    record: RecordConfig = Field(default_factory=RecordConfig, title="Record")
     device: DeviceConfig = Field(default_factory=DeviceConfig, title="Device")
 
     @classmethod

@@ -142,9 +142,10 @@ def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
     plan, wishes = data.plan, config.optimization
     fabric = Fabric(accelerator=plan.accelerator, devices=1, precision="bf16-mixed" if plan.precision == "bf16" else "32-true")
     torch.manual_seed(wishes.seed)
+    highest_rate = 2e-3 if wishes.learning_rate == "auto" else wishes.learning_rate
     network = build_network(plan.spec.network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=wishes.learning_rate, weight_decay=wishes.weight_decay)
-    loss_of = build_loss(wishes.loss)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=highest_rate, weight_decay=wishes.weight_decay)
+    loss_of = build_loss("dice" if wishes.loss == "dice" else "dice_ce")
     predictor = Predictor(plan.spec, network, plan.accelerator, plan.precision)
     model, optimizer = fabric.setup(network, optimizer)
     _save_environment(run, plan, sum(weight.numel() for weight in network.parameters()))
@@ -158,9 +159,9 @@ def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
         plan.spacing,
         wishes.seed,
     )
-    batches = iter(make_loader(sampler, plan.batch_size, config.device.workers))
+    batches = iter(make_loader(sampler, plan.batch_size, 1 if config.device.workers == "auto" else config.device.workers))
     iterations_per_epoch = math.ceil(len(data.train) / plan.batch_size)
-    clock = Clock(wishes.minutes * 60, wishes.max_iterations)
+    clock = Clock((wishes.minutes or math.inf) * 60, wishes.max_iterations)
     judge = Judge(run, config, clock, predictor, data.validation, data.shown)
     run.add_event("state", state="training")
 
@@ -169,7 +170,7 @@ def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
     network.train()
     while not (stopped := run.stop_asked()) and not clock.is_over(iteration):
         for group in optimizer.param_groups:
-            group["lr"] = wishes.learning_rate * clock.learning_rate_factor(iteration)
+            group["lr"] = highest_rate * clock.learning_rate_factor(iteration)
 
         image, target = next(batches)
         image = image.to(fabric.device, memory_format=torch.channels_last_3d)
@@ -178,7 +179,7 @@ def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss became {value} at step {iteration + 1}.",
-                f"Start again with a lower learning rate than {wishes.learning_rate:g}. Earlier checkpoints are kept.",
+                f"Start again with a lower learning rate than {highest_rate:g}. Earlier checkpoints are kept.",
             )
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)

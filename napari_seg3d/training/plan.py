@@ -110,7 +110,8 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
     channels = channels_after(pipeline, channels)
     typical = sizes.max(axis=0) if config.sampling.mode == "whole" else np.median(sizes, axis=0)
 
-    levels = len(config.network.features)
+    features = (16, 32, 64, 128) if config.network.features == "auto" else config.network.features
+    levels = len(features)
     if config.sampling.patch_size == "auto":
         limit = np.inf if config.sampling.mode == "whole" else _PATCH_VOXELS[accelerator]
         patch = _auto_patch(typical, spacing, levels, limit)
@@ -121,7 +122,7 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
         name=config.network.name,
         in_channels=channels,
         out_channels=len(labels) + 1,
-        features=config.network.features,
+        features=features,
         strides=strides,
     )
     patch = _round_up(patch, network.divisor)
@@ -133,7 +134,7 @@ def make_plan(config: TrainConfig, grids: Sequence[Grid], labels: Mapping[int, s
         labels=dict(labels),
         pipeline=pipeline.to_list(),
         patch_size=tuple(patch.tolist()),
-        mode=config.sampling.mode,
+        mode="whole" if config.sampling.mode == "whole" else "patches",
     )
     precision = choose_precision(accelerator, config.device.precision)
     _refuse_beyond_memory(network, patch, batch, accelerator, precision)
