@@ -47,7 +47,7 @@ def test_only_the_data_has_no_default() -> None:
         ({"optimization.minutes": -1}, r"optimization\.minutes = -1"),
         ({"sampling.patch_size": [64, 64]}, r"sampling\.patch_size"),
         ({"sampling.patch_size": "huge"}, r"'huge'"),
-        ({"network.features": [8, 16]}, r"network\.features"),
+        ({"network.features": [8, 0]}, r"network\.features"),
         ({"device.accelerator": "tpu"}, r"'tpu'"),
         ({"optimization.rate": 1}, r"no setting optimization\.rate"),
         ({"minutes": 1}, r"no setting minutes"),
