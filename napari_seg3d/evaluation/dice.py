@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.errors import GeometryError
+from napari_seg3d.evaluation.counts import count_labels
 
 
 def dice(prediction: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
@@ -42,19 +42,4 @@ def dice_per_label(prediction: NDArray[np.generic], reference: NDArray[np.generi
     GeometryError
         The shapes differ.
     """
-    if prediction.shape != reference.shape:
-        raise GeometryError(
-            f"The prediction has {_sizes(prediction.shape)} voxels, the reference {_sizes(reference.shape)}.",
-            "Bring the prediction onto the grid of the reference (nearest neighbour) before comparing them.",
-        )
-    result: dict[int, float] = {}
-    for label in labels:
-        predicted, wanted = prediction == label, reference == label
-        total = int(np.count_nonzero(predicted)) + int(np.count_nonzero(wanted))
-        common = int(np.count_nonzero(predicted & wanted))
-        result[int(label)] = 2 * common / total if total else float("nan")
-    return result
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return "x".join(str(length) for length in shape)
+    return {label: found.dice for label, found in count_labels(prediction, reference, labels).items()}
