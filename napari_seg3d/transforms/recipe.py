@@ -25,7 +25,7 @@ _BEGINNINGS = (
     yaml.FlowMappingStartToken,
 )
 _ENDINGS = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
-_PRESETS = Path(__file__).parents[1] / "presets"
+_PRESETS = Path(__file__).parents[1] / "presets" / "transforms"
 _PATTERN = "Export one from the Transforms dock, or print one with `napari-seg3d transforms --preset default`, as a pattern."
 
 
