@@ -22,6 +22,7 @@ from pydantic import (
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.files import write_text
 from napari_seg3d.networks import NetworkName
+from napari_seg3d.training.presets import preset_settings
 from napari_seg3d.transforms import Pipeline, check_augmentation, check_preprocessing
 
 Auto = Literal["auto"]
@@ -33,6 +34,7 @@ Millimetres = tuple[
 Value = Annotated[int, Field(ge=0, le=2**31 - 1)]  # of a label in a mask; 0 is the background
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Plane = Literal["axial", "coronal", "sagittal"]
+_OF_THE_USER = ("minutes", "max_iterations", "seed", "deterministic")  # settings of the optimisation that no preset touches
 
 
 def _absolute_path(path: Path | None) -> Path | None:
@@ -519,6 +521,25 @@ class TrainConfig(_Section):
             section, name = dotted.split(".")
             values[section][name] = value
         return self.parse(values)
+
+    def with_preset(self, name: str) -> Self:
+        """Return a copy with the settings of a preset, and defaults where it says nothing.
+
+        Where the data lie, what is recorded, the device, the budget and the seed stay as they are, unless the preset speaks of them.
+
+        Raises
+        ------
+        ConfigError
+            There is no preset of this name.
+        """
+        changes = preset_settings(name)
+        values = self.to_dict()
+        own = [*_OF_THE_USER]
+        if self.optimization.minutes is None and self.optimization.max_iterations is None:
+            own.append("epochs")  # the only end that the run has
+        kept = {section: values[section] for section in ("data", "record", "device")}
+        kept["optimization"] = {setting: values["optimization"][setting] for setting in own}
+        return self.parse(kept).with_values(changes)
 
     @classmethod
     def setting_names(cls) -> list[str]:
