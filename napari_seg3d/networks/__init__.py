@@ -1,6 +1,24 @@
-"""The networks, by name, and what each asks of its input."""
+"""The networks, by name, and what each asks of its input. Nothing here imports torch before a network is built."""
 
-from napari_seg3d.networks.spec import NetworkName, NetworkSpec, plan_strides
-from napari_seg3d.networks.zoo import build_network
+from napari_seg3d.networks.info import NetworkInfo
+from napari_seg3d.networks.options import Option, OptionValue
+from napari_seg3d.networks.sides import check_sides, output_sides, round_sides
+from napari_seg3d.networks.spec import NetworkName, NetworkSpec, complete_spec, fitting_strides, plan_strides
+from napari_seg3d.networks.zoo import build_network, network_info, network_names
 
-__all__ = ["NetworkName", "NetworkSpec", "build_network", "plan_strides"]
+__all__ = [
+    "NetworkInfo",
+    "NetworkName",
+    "NetworkSpec",
+    "Option",
+    "OptionValue",
+    "build_network",
+    "check_sides",
+    "complete_spec",
+    "fitting_strides",
+    "network_info",
+    "network_names",
+    "output_sides",
+    "plan_strides",
+    "round_sides",
+]

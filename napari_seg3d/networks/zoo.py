@@ -1,34 +1,43 @@
-"""Networks by name."""
+"""The zoo: every network by its name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_seg3d.networks.spec import NetworkSpec
+from napari_seg3d.errors import ConfigError
+from napari_seg3d.networks.dynunet import DYNUNET
+from napari_seg3d.networks.info import NetworkInfo
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from napari_seg3d.networks.spec import NetworkSpec
+
+#: Name -> network, in the order in which a form offers them.
+NETWORKS: dict[str, NetworkInfo] = {info.name: info for info in (DYNUNET,)}
+
+
+def network_names(dims: int | None = None) -> tuple[str, ...]:
+    """Return the names of all networks, or of those that take samples of so many dimensions."""
+    return tuple(name for name, info in NETWORKS.items() if dims is None or dims in info.dims)
+
+
+def network_info(name: str) -> NetworkInfo:
+    """Return what is known of a network; a ConfigError names the others if there is none of this name."""
+    if name not in NETWORKS:
+        raise ConfigError(f"There is no network {name!r}.", f"Choose one of {', '.join(NETWORKS)}.")
+    return NETWORKS[name]
+
 
 def build_network(spec: NetworkSpec) -> nn.Module:
-    """Return a new network with random weights.
+    """Return a new network with random weights, in the memory layout that suits convolutions.
 
-    ``unet3d`` is a 3D U-Net (Çiçek et al., MICCAI 2016) with strided convolutions, instance norm and leaky ReLU: MONAI's DynUNet.
-    Input ``(N, in_channels, I, J, K)`` with sides divisible by `spec.divisor`, output logits ``(N, out_channels, I, J, K)``.
+    Input ``(N, in_channels, *sides)`` with as many sides as `spec.dims`, each divisible by `spec.divisor` (see `check_sides`); output
+    logits ``(N, out_channels, *sides)``, or ``(N, out_channels, *(sides / divisor))`` where the network answers at its deepest level.
+    In training mode with deep supervision: a list of logits, those on the voxels of the input first, then coarser and coarser ones.
     """
     import torch
-    from monai.networks.nets import DynUNet
 
-    network = DynUNet(
-        spatial_dims=3,
-        in_channels=spec.in_channels,
-        out_channels=spec.out_channels,
-        kernel_size=[(3, 3, 3)] * len(spec.features),
-        strides=[(1, 1, 1), *spec.strides],
-        upsample_kernel_size=list(spec.strides),
-        filters=list(spec.features),
-        norm_name=("INSTANCE", {"affine": True}),
-        act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
-    )
+    network = NETWORKS[spec.name].build(spec)
     # Channels last is a quarter faster on CPUs and suits tensor cores; the layout stays with the weights on any device.
-    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[no-any-return]
+    return network.to(memory_format=torch.channels_last if spec.dims == 2 else torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
