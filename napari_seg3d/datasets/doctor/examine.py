@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_seg3d.datasets.dataset import Case
 from napari_seg3d.datasets.doctor import masks as on_image
-from napari_seg3d.datasets.doctor.facts import CaseFacts
+from napari_seg3d.datasets.doctor.facts import LABELLED_SHARES, CaseFacts
 from napari_seg3d.datasets.doctor.findings import Notebook, Remedy
 from napari_seg3d.datasets.doctor.pictures import thumbnail
 from napari_seg3d.datasets.doctor.signature import Signature, hash_of_labels, sample_of, sign
@@ -26,6 +26,7 @@ MOST_LABELS = 256  # more different values are an image that was taken for a mas
 #: Images that take so many bytes are told from their header, and not read.
 LARGE = 8_000_000_000
 
+_LABELLED = 100_000  # voxels under labels whose intensities are looked at, about
 _PACKS_AT_MOST = 1100  # how much gzip can make of a byte: a header that promises more lies
 
 
@@ -71,9 +72,8 @@ def examine(case: Case, declared: Mapping[int, str], merged: Mapping[int, int]) 
         _examine_channel(look, case, path, volume, first)
     mask = _examine_mask(look, case, first, declared, merged) if case.mask is not None else None
     stored = mask.source.header if mask is not None and mask.source is not None else None
-    look.facts = _facts(
-        channels, look.label_counts, _type_in(stored), thumbnail(first, mask.data[0] if mask is not None else None)
-    )
+    facts = _facts(channels, look.label_counts, _type_in(stored), thumbnail(first, mask.data[0] if mask is not None else None))
+    look.facts = replace(facts, labelled=_labelled(first, mask)) if mask is not None else facts
     # A constant or broken image is like every other one.
     if not any(finding.kind == "broken image" for finding in look.notebook.findings):
         look.signature = sign(first)
@@ -241,6 +241,13 @@ def _facts(channels: Sequence[Volume], label_counts: dict[int, int], mask_dtype:
         mask_dtype=mask_dtype,
         thumbnail=picture,
     )
+
+
+def _labelled(image: Volume, mask: Volume) -> tuple[float, ...]:
+    """Return quantiles of the intensities under the labels."""
+    values = image.data[0][mask.data.any(axis=0)]
+    values = values[:: max(1, values.size // _LABELLED)]
+    return tuple(np.quantile(values, LABELLED_SHARES).tolist()) if values.size else ()
 
 
 def _type_in(header: object) -> str:
