@@ -35,6 +35,10 @@ class WriteError(Seg3dError):
     """A file cannot be written; whatever stood there before is untouched."""
 
 
+class DiskFull(WriteError):  # noqa: N818  said as people say it
+    """There is no room for a file; with more room it can be written."""
+
+
 class GeometryError(Seg3dError):
     """Two grids do not fit together, or one is impossible."""
 

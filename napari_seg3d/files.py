@@ -12,7 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
-from napari_seg3d.errors import WriteError
+from napari_seg3d.errors import DiskFull, WriteError
 
 APP = "napari-seg3d"
 
@@ -58,13 +58,30 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def append_bytes(path: Path, content: bytes) -> None:
+    """Add to the end of a file, all or nothing; a WriteError says why it could not be.
+
+    Meant for small pieces: half a line that did not fit on the disk would spoil the next one, too, and is taken back.
+    """
+    try:
+        with open(path, "ab", buffering=0) as handle:
+            end = handle.tell()
+            try:
+                written = handle.write(content)
+                while written < len(content):
+                    written += handle.write(content[written:])
+            except OSError:
+                handle.truncate(end)
+                raise
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
 def write_error(path: Path, error: OSError) -> WriteError:
     """Return what an operating system's refusal to write `path` means to the user."""
     # Some libraries swallow the system's reason; a disk without room is one.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(path.parent)):
-        return WriteError(
-            f"The disk is full: {path} was not written.", "Free some space or choose another folder, then try again."
-        )
+        return DiskFull(f"The disk is full: {path} was not written.", "Free some space or choose another folder, then try again.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return WriteError(f"{path} may not be written: {error.strerror}.", "Choose a folder that you may write to.")
     reason = error.strerror or str(error)

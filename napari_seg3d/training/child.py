@@ -13,8 +13,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from napari_seg3d.errors import Seg3dError
+from napari_seg3d.errors import Cancelled, Seg3dError
 from napari_seg3d.files import write_error
+from napari_seg3d.training.queue import wait_in_line
 from napari_seg3d.training.runs import Run
 
 # A viewer beside this process stays smooth, and nobody waits for a training that could use the rest of the machine.
@@ -23,8 +24,16 @@ _NICENESS = 10
 _RESERVE = 64 * 1024
 
 
-def main(folder: str) -> int:
-    """Train in `folder`; return the exit status."""
+def main(folder: str, queue: bool = False) -> int:
+    """Train in `folder`, or go on where its saved state says; return the exit status.
+
+    Parameters
+    ----------
+    folder : str
+        The run folder.
+    queue : bool
+        Wait until earlier runs of this machine have ended.
+    """
     faulthandler.enable()  # a crash in native code leaves its place in the log
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
@@ -35,7 +44,11 @@ def main(folder: str) -> int:
         # Imported here, so that a broken installation is reported like every other failure.
         from napari_seg3d.training.loop import train
 
+        if queue:
+            wait_in_line(run)
         train(run)
+    except Cancelled:
+        run.add_event("state", state="stopped", message="Stopped before anything was learnt.")
     except BaseException as error:  # noqa: BLE001  whatever it is, the user is told
         reserve.unlink(missing_ok=True)
         traceback.print_exc()
@@ -68,4 +81,4 @@ def _say_failed(run: Run, message: str, fix: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], queue="--queue" in sys.argv[2:]))

@@ -8,11 +8,13 @@
     split.csv          case, subject, set
     events.jsonl       everything that happened, a line each
     metrics.csv        a row per validation, label and case
-    checkpoints/       best.pt, last.pt
-    previews/          the prediction of one validation case after each validation
+    checkpoints/       best.pt and last.pt, to predict with; state.pt, to go on from
+    previews/          predictions of the validation cases to watch, after each validation
     tensorboard/       the same curves for TensorBoard
     train.log          what the process printed
-    control.json       what the user asked of the process
+    control.json       what the user asked of the process: {"command": "stop" | "pause" | "go on"}
+
+Starting is in ``starting.py``, and which runs there are in ``discovery.py``.
 """
 
 from __future__ import annotations
@@ -20,26 +22,22 @@ from __future__ import annotations
 import csv
 import json
 import os
-import platform
-import re
-import subprocess
-import sys
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
 from napari_seg3d.datasets import Case, open_dataset
-from napari_seg3d.errors import TrainingError, WriteError
-from napari_seg3d.files import user_folder, write_error, write_text
+from napari_seg3d.errors import TrainingError
+from napari_seg3d.files import append_bytes, write_error, write_text
+from napari_seg3d.training import process_file
 from napari_seg3d.training.config import TrainConfig
 
-State = Literal["starting", "preparing", "training", "validating", "finished", "stopped", "failed", "died"]
+State = Literal["starting", "queued", "preparing", "training", "validating", "paused", "finished", "stopped", "failed", "died"]
+Command = Literal["stop", "pause", "go on"]
 #: States that a run does not leave any more.
 ENDED: frozenset[State] = frozenset({"finished", "stopped", "failed", "died"})
 Event = dict[str, Any]
@@ -108,6 +106,16 @@ class Run:
         """The newest checkpoint; may not exist yet."""
         return self.folder / "checkpoints" / "last.pt"
 
+    @property
+    def saved_state(self) -> Path:
+        """Everything that an interrupted run needs to go on exactly; may not exist yet."""
+        return self.folder / "checkpoints" / "state.pt"
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the run has ended before its time, and left a state to go on from."""
+        return self.saved_state.exists() and self.status().state in ("stopped", "failed", "died")
+
     def config(self) -> TrainConfig:
         """Return what the run was asked to do."""
         return TrainConfig.from_yaml(self.folder / "run.yaml")
@@ -155,66 +163,85 @@ class Run:
 
     def is_alive(self) -> bool:
         """Return whether the process that trains is there."""
-        try:
-            record = json.loads((self.folder / "process.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            return False
-        if record["host"] != platform.node():
-            # Another machine on a shared disk: its process cannot be seen, only whether it wrote lately.
-            events = self.folder / "events.jsonl"
-            return events.exists() and time.time() - events.stat().st_mtime < 300
-        try:
-            process = psutil.Process(record["pid"])
-            same = abs(process.create_time() - record["created"]) < 2  # process ids are used again
-            if process.status() == psutil.STATUS_ZOMBIE:
-                for child in _children:
-                    child.poll()  # takes an ended child of ours off the process table
-                return False
-            return bool(same)
-        except psutil.NoSuchProcess:
-            return False
+        return process_file.is_alive(self.folder)
 
     def stop(self) -> None:
         """Ask the process to end soon and keep what it has learnt; returns at once."""
-        write_text(self.folder / "control.json", json.dumps({"command": "stop"}))
+        self._ask("stop")
+
+    def pause(self) -> None:
+        """Ask the process to save its state and wait, without computing, until `go_on`; returns at once."""
+        self._ask("pause")
+
+    def go_on(self) -> None:
+        """Ask the process to end a pause; also one that it took because the disk was full."""
+        self._ask("go on")
+
+    def _ask(self, command: Command) -> None:
+        write_text(self.folder / "control.json", json.dumps({"command": command}))
+
+    def command(self) -> Command | None:
+        """Return what was last asked of the process, or None."""
+        try:
+            asked = json.loads((self.folder / "control.json").read_text(encoding="utf-8"))["command"]
+        except FileNotFoundError:
+            return None
+        return asked if asked in ("pause", "go on") else "stop"
 
     def stop_asked(self) -> bool:
         """Return whether somebody asked for the run to stop."""
-        return (self.folder / "control.json").exists()
+        return self.command() == "stop"
 
     def kill(self) -> None:
         """End the process and its loaders now; only checkpoints that are already written stay."""
+        process_file.kill(self.folder)
+
+    def delete(self) -> None:
+        """Remove the run folder with all models in it.
+
+        Raises
+        ------
+        TrainingError
+            The run is still going, or the folder is none of a run.
+        WriteError
+            The folder cannot be removed.
+        """
+        if self.is_alive():
+            raise TrainingError(f"{self.name} is still running.", "Stop it first.")
+        if not (self.folder / "run.yaml").exists():
+            raise TrainingError(f"{self.folder} is no run folder.", "Choose a folder with a run.yaml.")
         try:
-            record = json.loads((self.folder / "process.json").read_text(encoding="utf-8"))
-            process = psutil.Process(record["pid"])
-            if abs(process.create_time() - record["created"]) >= 2:
-                return
-            for member in [*process.children(recursive=True), process]:
-                member.kill()
-        except (OSError, json.JSONDecodeError, psutil.NoSuchProcess):
-            return
+            shutil.rmtree(self.folder)
+        except OSError as error:
+            raise write_error(self.folder, error) from error
 
     def add_event(self, kind: str, **values: Any) -> None:
         """Append an event (for the process that trains)."""
-        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **values})
-        try:
-            with open(self.folder / "events.jsonl", "a", encoding="utf-8") as handle:
-                handle.write(line + "\n")
-        except OSError as error:
-            raise write_error(self.folder / "events.jsonl", error) from error
+        line = json.dumps({"time": round(time.time(), 3), "kind": kind, **values}) + "\n"
+        append_bytes(self.folder / "events.jsonl", line.encode())
 
 
 @dataclass
 class EventReader:
-    """Reads the events of a run that were added since the last call."""
+    """Reads the events of a run that were added since the last call.
+
+    When a run goes on from a saved state, what came after that state is taken back and an event ``resumed`` is added: whoever
+    follows the run gets that one next, and forgets later points itself.
+    """
 
     run: Run
     _offset: int = field(default=0, init=False)
+    _file: int = field(default=0, init=False)
 
     def read(self) -> Iterator[Event]:
         """Give the new events, oldest first; a line that is still being written waits for the next call."""
+        path = self.run.folder / "events.jsonl"
         try:
-            with open(self.run.folder / "events.jsonl", "rb") as handle:
+            with open(path, "rb") as handle:
+                file = os.fstat(handle.fileno()).st_ino
+                if self._offset and file != self._file:
+                    self._offset = _begin_of_last_resumption(handle.read())
+                self._file = file
                 handle.seek(self._offset)
                 for line in handle:
                     if not line.endswith(b"\n"):
@@ -228,103 +255,17 @@ class EventReader:
             return
 
 
-def start_run(config: TrainConfig, folder: str | Path | None = None) -> Run:
-    """Start training in a process of its own and return at once.
-
-    The process lives on when the one that started it ends. It runs at low priority, so that a viewer stays smooth beside it.
-
-    Parameters
-    ----------
-    config : TrainConfig
-        What to do.
-    folder : path-like, optional
-        The run folder; it must be new or empty. Left out, a dated one below ``~/napari-seg3d/runs``.
-
-    Raises
-    ------
-    WriteError
-        The folder cannot be written or holds something already.
-    TrainingError
-        The process could not be started.
-    """
-    folder = Path(folder).expanduser().absolute() if folder is not None else _new_folder(config)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise WriteError(f"{folder} is not empty.", "Choose a new folder for the run: an old one is never written over.")
-    config.save(folder / "run.yaml")
-    run = Run(folder)
-    # Threads that wait for one another sleep instead of spinning: beside a busy viewer that is several times faster.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    try:
-        with open(run.log, "ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "napari_seg3d.training.child", str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=environment,
-                **_detached(),
-            )
-    except OSError as error:
-        raise TrainingError(f"The training process could not be started ({error}).", "Check the Python installation.") from error
-    record = {"pid": process.pid, "created": psutil.Process(process.pid).create_time(), "host": platform.node()}
-    write_text(folder / "process.json", json.dumps(record))
-    # Whoever waits for the child is this process; without it the ended child would stay in the process table.
-    _children.append(process)
-    _remember(folder)
-    return run
-
-
-def find_runs() -> list[Run]:
-    """Return all runs known on this machine, newest first: those in the default folder and those started elsewhere."""
-    folders = {path.parent for path in user_folder("runs").glob("*/run.yaml")}
-    register = user_folder("state") / "runs.txt"
-    if register.exists():
-        folders |= {Path(line) for line in register.read_text(encoding="utf-8").splitlines() if line}
-    runs = [folder for folder in folders if (folder / "run.yaml").exists()]
-    return [Run(folder) for folder in sorted(runs, key=lambda folder: (folder / "run.yaml").stat().st_mtime, reverse=True)]
-
-
-def live_runs() -> list[Run]:
-    """Return the runs that are training now, newest first."""
-    return [run for run in find_runs() if not run.status().ended]
+def _begin_of_last_resumption(content: bytes) -> int:
+    at = content.rfind(b'"kind": "resumed"')
+    return content.rfind(b"\n", 0, at) + 1 if at >= 0 else 0
 
 
 @lru_cache(maxsize=256)
 def _best_dice(run: Run, _written: int) -> float | None:
     # Reading through all events of a long run takes a while; the answer changes only with the checkpoint.
-    judged = [event["mean_dice"] for event in EventReader(run).read() if event["kind"] == "validation" and event["best"]]
+    judged = [
+        event["mean_dice"]
+        for event in EventReader(run).read()
+        if event["kind"] == "validation" and event["best"] and event.get("stage") != "find"
+    ]
     return judged[-1] if judged else None
-
-
-_children: list[subprocess.Popen[bytes]] = []
-
-
-def _detached() -> dict[str, Any]:
-    if sys.platform == "win32":
-        return {
-            "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP
-            | subprocess.BELOW_NORMAL_PRIORITY_CLASS
-            | subprocess.CREATE_NO_WINDOW
-        }
-    return {"start_new_session": True}
-
-
-def _new_folder(config: TrainConfig) -> Path:
-    data = re.sub(r"[^\w.-]+", "-", config.data.images.name).strip("-.") or "run"
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = user_folder("runs") / f"{data}-{stamp}"
-    number = 1
-    while folder.exists():
-        number += 1
-        folder = user_folder("runs") / f"{data}-{stamp}-{number}"
-    return folder
-
-
-def _remember(folder: Path) -> None:
-    register = user_folder("state") / "runs.txt"
-    try:
-        with open(register, "a", encoding="utf-8") as handle:
-            handle.write(f"{folder}\n")
-    except OSError as error:
-        raise write_error(register, error) from error

@@ -1,0 +1,145 @@
+"""Start a run, or go on with one, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from napari_seg3d.errors import TrainingError, WriteError
+from napari_seg3d.files import user_folder
+from napari_seg3d.training import process_file
+from napari_seg3d.training.config import TrainConfig
+from napari_seg3d.training.discovery import remember
+from napari_seg3d.training.process_file import ProcessFile
+from napari_seg3d.training.runs import Run
+
+
+def make_run(config: TrainConfig, folder: str | Path | None = None) -> Run:
+    """Make the folder of a run without starting it: `start_run` does that on this machine, ``train --join`` on several.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What to do.
+    folder : path-like, optional
+        The run folder; it must be new or empty. Left out, a dated one below ``~/napari-seg3d/runs``.
+
+    Raises
+    ------
+    WriteError
+        The folder cannot be written or holds something already.
+    """
+    folder = Path(folder).expanduser().absolute() if folder is not None else _new_folder(config)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WriteError(f"{folder} is not empty.", "Choose a new folder for the run: an old one is never written over.")
+    config.save(folder / "run.yaml")
+    remember(folder)
+    return Run(folder)
+
+
+def start_run(config: TrainConfig, folder: str | Path | None = None, queue: bool = False) -> Run:
+    """Start training in a process of its own and return at once.
+
+    The process lives on when the one that started it ends. It runs at low priority, so that a viewer stays smooth beside it. With
+    ``config.device.devices`` above one, torchrun starts that many processes, which train together.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What to do.
+    folder : path-like, optional
+        The run folder; it must be new or empty. Left out, a dated one below ``~/napari-seg3d/runs``.
+    queue : bool
+        The process waits (state ``queued``) until the runs of this machine that were started earlier have ended.
+
+    Raises
+    ------
+    WriteError
+        The folder cannot be written or holds something already.
+    TrainingError
+        The process could not be started, or the config asks for several machines.
+    """
+    if config.device.nodes > 1:
+        raise TrainingError(
+            "A run on several machines is started by torchrun or SLURM.",
+            "Make its folder with `napari-seg3d train … --prepare`, and start `napari-seg3d train --join FOLDER` on each machine.",
+        )
+    run = make_run(config, folder)
+    _start(run, config, queue)
+    return run
+
+
+def resume_run(run: Run, queue: bool = False) -> Run:
+    """Go on with a run that has ended before its time, in the same folder, from its last saved state.
+
+    Events and metrics that came after that state are taken back, so that in deterministic mode the run ends as if it had never been
+    interrupted. A setting of ``run.yaml`` that was changed meanwhile counts from now on, such as more minutes.
+
+    Raises
+    ------
+    TrainingError
+        The run is still going, has saved no state yet, or the process could not be started.
+    """
+    if run.is_alive():
+        raise TrainingError(f"{run.name} is still running.", "Let it go on if it is paused, or stop it first.")
+    if not run.can_resume:
+        raise TrainingError(
+            f"{run.name} has no saved state to go on from.",
+            "Start a new run with its settings (run.yaml); its best model, if there is one, can be the one to start from.",
+        )
+    config = run.config()
+    (run.folder / "control.json").unlink(missing_ok=True)
+    run.add_event("state", state="starting", message="Going on from the saved state.")
+    _start(run, config, queue)
+    return run
+
+
+def _start(run: Run, config: TrainConfig, queue: bool) -> None:
+    module = ["-m", "napari_seg3d.training.child", str(run.folder), *(["--queue"] if queue else [])]
+    if config.device.devices > 1:
+        together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(config.device.devices)]
+        module = [*together, *module]
+    # Threads that wait for one another sleep instead of spinning: beside a busy viewer that is several times faster.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    try:
+        with open(run.log, "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-u", *module],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=run.folder,
+                env=environment,
+                **_detached(),
+            )
+    except OSError as error:
+        raise TrainingError(f"The training process could not be started ({error}).", "Check the Python installation.") from error
+    ProcessFile.of(process.pid).write(run.folder)
+    # Whoever waits for the child is this process; without it the ended child would stay in the process table.
+    process_file.children.append(process)
+
+
+def _detached() -> dict[str, Any]:
+    if sys.platform == "win32":
+        return {
+            "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP
+            | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+            | subprocess.CREATE_NO_WINDOW
+        }
+    return {"start_new_session": True}
+
+
+def _new_folder(config: TrainConfig) -> Path:
+    data = re.sub(r"[^\w.-]+", "-", config.data.images.name).strip("-.") or "run"
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = user_folder("runs") / f"{data}-{stamp}"
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = user_folder("runs") / f"{data}-{stamp}-{number}"
+    return folder
