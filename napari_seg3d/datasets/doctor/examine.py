@@ -73,7 +73,9 @@ def examine(case: Case, declared: Mapping[int, str], merged: Mapping[int, int]) 
     mask = _examine_mask(look, case, first, declared, merged) if case.mask is not None else None
     stored = mask.source.header if mask is not None and mask.source is not None else None
     facts = _facts(channels, look.label_counts, _type_in(stored), thumbnail(first, mask.data[0] if mask is not None else None))
-    look.facts = replace(facts, labelled=_labelled(first, mask)) if mask is not None else facts
+    if mask is not None:
+        facts = replace(facts, labelled=_labelled(first, mask), overlapping=mask.data.shape[0] > 1)
+    look.facts = facts
     # A constant or broken image is like every other one.
     if not any(finding.kind == "broken image" for finding in look.notebook.findings):
         look.signature = sign(first)

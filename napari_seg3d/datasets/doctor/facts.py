@@ -36,6 +36,8 @@ class CaseFacts:
         Number type of the mask in its file, as far as its header says.
     labelled : tuple of float
         Intensities of the first channel where a label lies: quantiles at the shares :data:`LABELLED_SHARES`; empty where there are none.
+    overlapping : bool
+        Whether labels of the mask overlap.
     thumbnail : bytes
         PNG of the slice where most is labelled, with the outlines of the labels; empty where nothing can be shown.
     """
@@ -54,6 +56,7 @@ class CaseFacts:
     modality: str = ""
     mask_dtype: str = ""
     labelled: tuple[float, ...] = ()
+    overlapping: bool = False
     thumbnail: bytes = field(default=b"", repr=False)
 
     def millilitres(self, label: int) -> float:
