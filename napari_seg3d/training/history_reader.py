@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,28 +46,35 @@ class HistoryReader:
         self._every_step = every_step
         self._ledger = _Ledger(self.run.folder)
         self._offset = 0
-        self._stamps: tuple[object, object] | None = None
+        self._stamps: tuple[_Stamp | None, ...] | None = None
         self._settings: tuple[dict[str, Any], str] = {}, ""
         self._history: RunHistory | None = None
 
     def read(self) -> RunHistory:
         """Return what the folder tells now; never raises for what is in it."""
-        events, settings = _stamp(self.run.folder / "events.jsonl"), _stamp(self.run.folder / "run.yaml")
+        stamps = events, settings = tuple(_stamp(self.run.folder / name) for name in ("events.jsonl", "run.yaml"))
         last = self._stamps
-        if self._history is not None and self._history.status.ended and (events, settings) == last:
+        if self._history is not None and stamps == last and self._status() == self._history.status:
             return self._history
-        if events is None or events[1] < self._offset:
-            self._ledger, self._offset = _Ledger(self.run.folder), 0  # not the file that was read so far
+        known = last[0] if last is not None else None
+        if events is None or events.size < self._offset or (known is not None and known.inode != events.inode):
+            self._ledger, self._offset = _Ledger(self.run.folder), 0  # a run that is resumed begins its file anew
         if last is None or last[1] != settings:
             self._settings = read_settings(self.run.folder)
-        self._stamps = events, settings
-        is_silent = self.run.is_alive()  # asked first: what an ended process said last is read below
-        for line in self._lines():
-            self._ledger.take(line)
-        is_silent &= not self._ledger.state
-        status = Status("starting") if is_silent else self.run.status_after(self._ledger.state)
+        self._stamps = stamps
+        for _ in range(2):
+            for line in self._lines():
+                self._ledger.take(line)
+            status = self._status()
+            if status.state != "died":
+                break  # else it may have said its last words between the two looks
         self._history = self._ledger.history(self.run, status, *self._settings)
         return self._history
+
+    def _status(self) -> Status:
+        if not self._ledger.state and not (self.run.folder / "process.json").exists():
+            return Status("starting")  # it was made, and waits for somebody to start it
+        return self.run.status_after(self._ledger.state)
 
     def _lines(self) -> Iterator[bytes]:
         held = b""
@@ -277,10 +284,16 @@ def _needed(event: Event, name: str) -> float:
     return value
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return when a file was written, in nanoseconds, and its size; None when there is none."""
+class _Stamp(NamedTuple):
+    inode: int
+    written: int  # nanoseconds since 1970
+    size: int
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """Return what is another when a file is; None when there is none."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return _Stamp(found.st_ino, found.st_mtime_ns, found.st_size)
