@@ -1,18 +1,25 @@
-"""A model file -> labels on the scan's own grid: whole volumes and patches, warm between calls."""
+"""A model file -> labels on the scan's own grid: whole volumes, slices and patches, and cascades of two networks; warm between calls."""
 
-from napari_seg3d.inference.device import choose_accelerator, choose_precision, device_name, free_memory
-from napari_seg3d.inference.model import ModelSpec, load_model, save_model
+from napari_seg3d.inference.cascade import grown_box, object_box
+from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision, device_name, free_memory
+from napari_seg3d.inference.model import Crop, Model, ModelSpec, load_model, save_model
 from napari_seg3d.inference.predictor import Mode, Prediction, Predictor
 
 __all__ = [
+    "Accelerator",
+    "Crop",
     "Mode",
+    "Model",
     "ModelSpec",
+    "Precision",
     "Prediction",
     "Predictor",
     "choose_accelerator",
     "choose_precision",
     "device_name",
     "free_memory",
+    "grown_box",
     "load_model",
+    "object_box",
     "save_model",
 ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from typing import Literal
+from typing import Literal, cast
 
 import psutil
 
 from napari_seg3d.errors import ConfigError
 
 Accelerator = Literal["cpu", "cuda", "mps"]
-Precision = Literal["32", "bf16"]
+Precision = Literal["32", "bf16", "16"]
 
 
 def choose_accelerator(wish: str = "auto") -> Accelerator:
@@ -45,15 +45,17 @@ def _mps_computes_in_3d() -> bool:
 
 
 def choose_precision(accelerator: Accelerator, wish: str = "auto") -> Precision:
-    """Return bf16 where the hardware computes in it, else 32 bit; a wish is followed as it is."""
+    """Return bf16 where the hardware computes in it, 16 bit on older GPUs, else 32 bit; a wish is followed where it can be."""
     import torch
 
+    if wish == "16" and accelerator == "cpu":
+        raise ConfigError("No CPU computes in 16 bit fast enough to be of use.", "Choose auto, bf16 or 32.")
+    if wish in ("32", "bf16", "16"):
+        return cast("Precision", wish)
     if wish != "auto":
-        if wish not in ("32", "bf16"):
-            raise ConfigError(f"There is no precision {wish!r}.", "Choose auto, 32 or bf16.")
-        return "32" if wish == "32" else "bf16"
+        raise ConfigError(f"There is no precision {wish!r}.", "Choose auto, 32, bf16 or 16.")
     if accelerator == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "16"
     if accelerator == "cpu":
         # Emulated bf16 is several times slower than 32 bit; AVX512-BF16 and AMX compute in it.
         return "bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_seg3d.errors import ConfigError, ModelError
 from napari_seg3d.files import atomic_path
@@ -22,8 +23,26 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = "napari-seg3d model"
+VERSION = 2
 _NOT_OURS = "Choose a best.pt or last.pt from the checkpoints folder of a run."
 Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Crop(BaseModel):
+    """How much of a scan around the object that the first network of a cascade found is shown to the second.
+
+    Parameters
+    ----------
+    margin : float
+        Share of the object's box that is added on each side.
+    smallest : int
+        Voxels of the scan that each side of the box has at least, as far as the scan has them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    margin: float = Field(0.2, ge=0, le=2)
+    smallest: int = Field(28, ge=1, le=512)
 
 
 class ModelSpec(BaseModel):
@@ -49,6 +68,8 @@ class ModelSpec(BaseModel):
     context : int
         Neighbouring slices on each side that a 2D network sees as further channels; at the ends the last slice is repeated. Channel order:
         all channels of slice -context, ..., of slice +context.
+    crop : Crop, optional
+        Of the second network of a cascade: which box around what the first one finds it sees. Left out, it sees whole scans.
     info : dict
         Where it comes from: Dice, iteration, settings. For people; nothing depends on it.
     """
@@ -61,8 +82,9 @@ class ModelSpec(BaseModel):
     pipeline: list[dict[str, Any]]
     patch_size: tuple[Side, Side, Side]
     mode: Literal["patches", "whole"]
-    planes: tuple[Literal["axial", "coronal", "sagittal"], ...] = ("axial",)
+    planes: tuple[Literal["axial", "coronal", "sagittal"], ...] = Field(("axial",), min_length=1, max_length=3)
     context: int = Field(0, ge=0, le=16)
+    crop: Crop | None = None
     info: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("pipeline")
@@ -73,6 +95,16 @@ class ModelSpec(BaseModel):
         except ConfigError as error:
             raise ValueError(error.what) from error
         return value
+
+    @model_validator(mode="after")
+    def _fits_itself(self) -> ModelSpec:
+        if self.network.out_channels != self.channels:
+            raise ValueError(f"{len(self.labels)} {self.targets} labels are not {self.network.out_channels} output channels")
+        if self.context and self.network.dims == 3:
+            raise ValueError("only a 2D network sees context slices")
+        if self.network.in_channels % (2 * self.context + 1):
+            raise ValueError(f"{self.network.in_channels} input channels are not those of {2 * self.context + 1} slices")
+        return self
 
     @property
     def label_values(self) -> list[int]:
@@ -85,11 +117,31 @@ class ModelSpec(BaseModel):
         return len(self.labels) + (self.targets == "exclusive")
 
 
-def save_model(path: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> None:
+@dataclass(frozen=True)
+class Model:
+    """What is in a model file.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        What the model is.
+    weights : dict of str to tensor
+        State of its network, on the CPU.
+    roi : Model, optional
+        The first network of a cascade, which finds the object in the whole scan.
+    """
+
+    spec: ModelSpec
+    weights: dict[str, torch.Tensor]
+    roi: Model | None = None
+
+
+def save_model(path: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor], roi: Model | None = None) -> None:
     """Write a model file whole or not at all; a reader never sees half of one."""
     import torch
 
-    content = {"format": FORMAT, "version": 1, "spec": spec.model_dump(mode="json"), "weights": dict(weights)}
+    content = {"format": FORMAT, "version": VERSION, **_stored(spec, weights)}
+    content["roi"] = _stored(roi.spec, roi.weights) if roi is not None else None
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
@@ -97,8 +149,8 @@ def save_model(path: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor])
             raise OSError(str(error).splitlines()[0]) from error
 
 
-def load_model(path: str | Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
-    """Return spec and weights of a model file, on the CPU.
+def load_model(path: str | Path) -> Model:
+    """Return the model in a file, on the CPU.
 
     Raises
     ------
@@ -124,22 +176,36 @@ def load_model(path: str | Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelError(f"{path} was not written by napari-seg3d.", _NOT_OURS)
-    if content.get("version") != 1:
+    if content.get("version") not in (1, VERSION):
         raise ModelError(
             f"{path} is of version {content.get('version')}, which this program does not know.", "Update napari-seg3d."
         )
+    roi = content.get("roi")
+    return _understood(path, content, _understood(path, roi) if roi is not None else None)
+
+
+def _stored(spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    return {"spec": spec.model_dump(mode="json"), "weights": dict(weights)}
+
+
+def _understood(path: Path, content: object, roi: Model | None = None) -> Model:
+    """Return the model that a part of a file describes, if it is one."""
+    import torch
+
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} does not describe a model that this program knows.", "Update napari-seg3d.")
     try:
         spec = ModelSpec.model_validate(content["spec"])
     except (ValidationError, KeyError) as error:
         raise ModelError(
             f"{path} does not describe a model that this program knows ({_first(error)}).", "Update napari-seg3d."
         ) from error
-    if spec.network.out_channels != spec.channels:
-        raise ModelError(f"{path} names {len(spec.labels)} labels for {spec.network.out_channels} output channels.", _NOT_OURS)
+    if (roi is None) != (spec.crop is None):
+        raise ModelError(f"{path} holds one of the two networks of a cascade.", _NOT_OURS)
     weights = content.get("weights")
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ModelError(f"{path} holds no weights.", _NOT_OURS)
-    return spec, weights
+    return Model(spec, weights, roi)
 
 
 def _is_damaged(path: Path) -> bool:
@@ -154,5 +220,5 @@ def _is_damaged(path: Path) -> bool:
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors()[0]
-        return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-    return str(error)
+        return f"{'.'.join(map(str, problem['loc'])) or 'spec'}: {problem['msg']}"
+    return f"it has no {error}"

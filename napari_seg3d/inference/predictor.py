@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled, ModelError
-from napari_seg3d.inference.device import choose_accelerator, choose_precision
-from napari_seg3d.inference.model import ModelSpec, load_model
-from napari_seg3d.inference.windows import CancelCheck, Progress, patch_probabilities, whole_probabilities
+from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
+from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision
+from napari_seg3d.inference.home import bring_home
+from napari_seg3d.inference.model import Model, ModelSpec, load_model
+from napari_seg3d.inference.slices import slice_probabilities
+from napari_seg3d.inference.windows import CancelCheck, Progress, Tiling, Watch, activated, blended
 from napari_seg3d.networks import build_network
 from napari_seg3d.transforms import Pipeline, channels_after, preprocess
-from napari_seg3d.volumes import Grid, Label, Volume, lattice_offset, resample, smallest_integer
+from napari_seg3d.volumes import Box, Grid, Label, Volume, crop, fault_of, smallest_integer
 
 if TYPE_CHECKING:
     import torch
 
 Mode = Literal["auto", "patches", "whole"]
+_NOTHING = "The first network found nothing in this scan that the second could segment: everything is background."
 
 
 @dataclass(frozen=True)
@@ -31,13 +37,17 @@ class Prediction:
     Parameters
     ----------
     labels : Volume
-        On the scan's own grid and in its voxel order, with the scan's source.
+        On the scan's own grid and in its voxel order, with the scan's source. Overlapping labels have a channel each, which holds 0 and
+        c + 1 in channel c, in the order of their values in the model.
     seconds : float
         How long it took, from the scan in memory to the labels.
+    notes : tuple of str
+        What the user should know about it.
     """
 
     labels: Volume
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -53,13 +63,24 @@ class Predictor:
         Where and how it computes.
     name : str
         What to call it.
+    roi : Predictor, optional
+        The first network of a cascade: it looks at the whole scan, and this one at the box around what it finds (`spec.crop`).
     """
 
-    def __init__(self, spec: ModelSpec, network: torch.nn.Module, accelerator: str, precision: str, name: str = "model") -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: torch.nn.Module,
+        accelerator: str,
+        precision: str,
+        name: str = "model",
+        roi: Predictor | None = None,
+    ) -> None:
         self.spec = spec
         self.name = name
         self.pipeline = Pipeline.from_list(spec.pipeline)
         self.network = network
+        self.roi = roi
         self._accelerator = accelerator
         self._precision = precision
 
@@ -74,21 +95,26 @@ class Predictor:
         ConfigError
             The device is not there.
         """
+        path = Path(path)
+        model = load_model(path)
+        device = choose_accelerator(accelerator)
+        name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
+        return cls._of(model, path, device, choose_precision(device, precision), name)
+
+    @classmethod
+    def _of(cls, model: Model, path: Path, accelerator: Accelerator, precision: Precision, name: str) -> Predictor:
         import torch
 
-        path = Path(path)
-        spec, weights = load_model(path)
-        device = choose_accelerator(accelerator)
-        network = build_network(spec.network)
+        network = build_network(model.spec.network)
         try:
-            network.load_state_dict(weights)
+            network.load_state_dict(model.weights)
         except RuntimeError as error:
             raise ModelError(
                 f"The weights in {path} do not fit its network.", "The file is damaged: take another checkpoint."
             ) from error
-        network = network.to(torch.device(device)).eval()
-        name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
-        return cls(spec, network, device, choose_precision(device, precision), name)
+        network = network.to(torch.device(accelerator)).eval()
+        roi = cls._of(model.roi, path, accelerator, precision, name) if model.roi is not None else None
+        return cls(model.spec, network, accelerator, precision, name, roi)
 
     @property
     def labels(self) -> dict[int, str]:
@@ -105,9 +131,9 @@ class Predictor:
         volume : Volume
             The scan, in any voxel order and spacing, with as many channels as the model was trained on.
         mode : {"auto", "patches", "whole"}
-            auto: as the model was trained.
+            How the network sees it: in pieces or as a whole (slice by slice, for a 2D network). auto: as the model was trained.
         progress, cancelled : callable, optional
-            Told (done, total) after, and asked before, each patch.
+            Told (done, total) after, and asked before, each window.
 
         Raises
         ------
@@ -119,29 +145,37 @@ class Predictor:
             `cancelled` returned True.
         """
         start = time.perf_counter()
-        wanted = self.spec.network.in_channels
-        if channels_after(self.pipeline, volume.data.shape[0]) != wanted:
-            raise ModelError(
-                f"The scan has {volume.data.shape[0]} channels, the model was trained on {wanted // channels_after(self.pipeline, 1)}.",
-                "Choose another scan or model.",
-            )
-        processed, _ = preprocess(self.pipeline, volume)
-        if cancelled is not None and cancelled():
-            raise Cancelled("The prediction was cancelled.")
-        classes = self.classes(
-            np.asarray(processed.data, dtype=np.float32), processed.grid, volume.grid, mode, progress, cancelled
-        )
-        values = np.array(self.spec.label_values)
-        lookup = values.astype(smallest_integer(0, int(values.max())))
-        labels = Volume(
-            lookup[classes][np.newaxis],
-            volume.affine,
-            "labels",
-            volume.source,
-            labels={value: Label(name) for value, name in self.labels.items()},
-            is_oriented=volume.is_oriented,
-        )
-        return Prediction(labels, time.perf_counter() - start)
+        if self.roi is None:
+            classes = self._classes_of(volume, mode, progress, cancelled)
+        else:
+            box = self.find(volume, cancelled)
+            part = crop(volume, box) if box is not None else None
+            if box is None or part is None or fault_of(part) is not None:
+                return Prediction(self._as_volume(None, volume), time.perf_counter() - start, (_NOTHING,))
+            inside = self._classes_of(part, mode, progress, cancelled)
+            classes = np.zeros((len(inside), *volume.grid.shape), dtype=inside.dtype)
+            classes[(slice(None), *box)] = inside
+        return Prediction(self._as_volume(classes, volume), time.perf_counter() - start)
+
+    def find(self, volume: Volume, cancelled: CancelCheck | None = None) -> Box | None:
+        """Return the box of a scan that the second network of a cascade sees, None when the first one finds nothing.
+
+        Parameters
+        ----------
+        volume : Volume
+            The whole scan.
+        cancelled : callable, optional
+            Asked between the steps.
+
+        Raises
+        ------
+        ModelError, ReadError, Cancelled
+            As `predict` does.
+        """
+        assert self.roi is not None
+        assert self.spec.crop is not None
+        box = self.roi._object_in(volume, cancelled)
+        return grown_box(box, volume.grid.shape, self.spec.crop) if box is not None else None
 
     def classes(
         self,
@@ -152,9 +186,10 @@ class Predictor:
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
     ) -> NDArray[np.integer]:
-        """Return the class of every voxel of the native grid for a scan that is preprocessed already.
+        """Return what is where on the native grid, for a scan that is preprocessed already.
 
-        Validation while training calls this with cached arrays, so that its Dice is that of the finished prediction.
+        Validation while training calls this with cached arrays, so that its Dice is that of the finished prediction. Of a cascade only
+        the second network is asked: the arrays are those of its box.
 
         Parameters
         ----------
@@ -165,50 +200,108 @@ class Predictor:
         native : Grid
             The grid to answer on: the probabilities are resampled to it and only then made labels, which keeps thin structures that
             resampled labels would lose.
+        mode, progress, cancelled
+            As for `predict`.
 
         Returns
         -------
-        array of native.shape
-            Class indices.
+        array of shape (T, I, J, K)
+            On `native`. Exclusive labels: T = 1, class indices. Overlapping ones: 0 and 1 for each label, by rising value.
         """
+        return bring_home(self.probabilities(image, mode, progress, cancelled), grid, native, self.spec.targets)
+
+    def probabilities(
+        self,
+        image: NDArray[np.float32],
+        mode: Mode = "auto",
+        progress: Progress | None = None,
+        cancelled: CancelCheck | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the probabilities ``(channels, I, J, K)`` of classes or labels for a preprocessed scan ``(C, I, J, K)``, on its grid."""
         import torch
 
+        spec = self.spec
+        dims, whole = spec.network.dims, (spec.mode if mode == "auto" else mode) == "whole"
+        tile: Callable[[tuple[int, ...]], Tiling] = (
+            partial(Tiling.whole, divisor=spec.network.divisor[:dims])
+            if whole
+            else partial(Tiling, window=spec.patch_size[:dims])
+        )
         with torch.inference_mode():
-            tensor = torch.from_numpy(image)
-            if (self.spec.mode if mode == "auto" else mode) == "whole":
-                probabilities = whole_probabilities(self._forward, tensor, self.spec.network.divisor)
-                if progress is not None:
-                    progress(1, 1)
-            else:
-                probabilities = patch_probabilities(self._forward, tensor, self.spec.patch_size, progress, cancelled)
-        return _classes_on(probabilities.numpy(), grid, native)
+            if dims == 2:
+                return slice_probabilities(
+                    self._forward, image, spec.planes, spec.context, tile, spec.targets, progress, cancelled
+                )
+            tiling = tile(image.shape[1:])
+            watch = Watch(len(tiling.corners), progress, cancelled)
+            logits = blended(self._forward, image[np.newaxis], tiling, float(image.min()), watch)
+            return cast("NDArray[np.float32]", activated(logits, spec.targets)[0].numpy())
 
-    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+    def _classes_of(
+        self, volume: Volume, mode: Mode, progress: Progress | None, cancelled: CancelCheck | None
+    ) -> NDArray[np.integer]:
+        processed = self._preprocessed(volume, cancelled)
+        image = np.asarray(processed.data, dtype=np.float32)
+        return self.classes(image, processed.grid, volume.grid, mode, progress, cancelled)
+
+    def _object_in(self, volume: Volume, cancelled: CancelCheck | None) -> Box | None:
+        """Return the box of the scan around what this network finds anywhere; its answer may be coarser than its input."""
         import torch
 
-        batch = batch.to(self._accelerator, memory_format=torch.channels_last_3d)
-        with torch.autocast(self._accelerator, torch.bfloat16, enabled=self._precision == "bf16"):
-            return self.network(batch)  # type: ignore[no-any-return]
+        processed = self._preprocessed(volume, cancelled)
+        image = np.asarray(processed.data, dtype=np.float32)
+        tiling = Tiling.whole(image.shape[1:], self.spec.network.divisor)
+        with torch.inference_mode():
+            logits = self._forward(tiling.pad(image[np.newaxis], float(image.min())))
+            probabilities = activated(logits, self.spec.targets)[0].numpy()
+        anything = 1 - probabilities[0] if self.spec.targets == "exclusive" else probabilities.max(axis=0)
+        box = object_box(np.greater(anything, 0.5))
+        if box is None:
+            return None
+        return box_on(box, coarse_grid(processed.grid, tiling, probabilities.shape[1:]), volume.grid)
 
+    def _preprocessed(self, volume: Volume, cancelled: CancelCheck | None) -> Volume:
+        slices = 2 * self.spec.context + 1
+        wanted = self.spec.network.in_channels // slices
+        if channels_after(self.pipeline, volume.data.shape[0]) != wanted:
+            raise ModelError(
+                f"The scan has {volume.data.shape[0]} channels, the model was trained on {wanted // channels_after(self.pipeline, 1)}.",
+                "Choose another scan or model.",
+            )
+        processed, _ = preprocess(self.pipeline, volume)
+        if cancelled is not None and cancelled():
+            raise Cancelled("The prediction was cancelled.")
+        return processed
 
-def _classes_on(probabilities: NDArray[np.float32], grid: Grid, native: Grid) -> NDArray[np.integer]:
-    """Return the likeliest class at each voxel of `native`, holding one resampled class at a time instead of all."""
-    canonical = native.canonical()
-    classes = np.zeros(canonical.shape, dtype=smallest_integer(0, len(probabilities) - 1))
-    known = Volume(probabilities, grid.affine).canonical()
-    offset = lattice_offset(known.grid, canonical)
-    if offset is not None:
-        # The same voxels, perhaps cropped or padded: outside of a crop is background.
-        ends = [(start, start + side) for start, side in zip(offset, known.grid.shape, strict=True)]
-        target = tuple(slice(max(0, first), max(0, last)) for first, last in ends)
-        sides = zip(ends, canonical.shape, strict=True)
-        inside = tuple(slice(max(0, -first), max(0, min(last, side) - first)) for (first, last), side in sides)
-        classes[target] = known.data[(slice(None), *inside)].argmax(axis=0)
-    else:
-        best = np.full(canonical.shape, -1.0, dtype=np.float32)
-        for index, probability in enumerate(probabilities):
-            here = resample(Volume(probability[np.newaxis], grid.affine), canonical)[0]
-            better = here > best
-            best[better] = here[better]
-            classes[better] = index
-    return np.ascontiguousarray(native.from_canonical(classes))
+    def _as_volume(self, classes: NDArray[np.integer] | None, scan: Volume) -> Volume:
+        """Return classes ``(T, I, J, K)`` as labels of the scan; None stands for background alone."""
+        names = dict(sorted(self.labels.items()))
+        if self.spec.targets == "overlapping" and len(names) > 1:
+            # Channels can stand for no other values than these.
+            names = dict(enumerate(names.values(), start=1))
+            values = np.array(list(names), dtype=smallest_integer(0, len(names)))
+            data = (classes if classes is not None else np.zeros((len(names), *scan.grid.shape), np.uint8)) * values[
+                :, None, None, None
+            ]
+        else:
+            lookup = np.array(self.spec.label_values, dtype=smallest_integer(0, max(names)))
+            data = lookup[classes if classes is not None else np.zeros((1, *scan.grid.shape), np.uint8)]
+        return Volume(
+            data,
+            scan.affine,
+            "labels",
+            scan.source,
+            labels={value: Label(name) for value, name in names.items()},
+            is_oriented=scan.is_oriented,
+        )
+
+    def _forward(self, images: NDArray[np.float32]) -> torch.Tensor:
+        import torch
+
+        # What is mapped from a file may not be written to, and torch wants no such array.
+        batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        layout = torch.channels_last_3d if batch.ndim == 5 else torch.channels_last
+        batch = batch.to(self._accelerator, memory_format=layout)
+        dtype = torch.float16 if self._precision == "16" else torch.bfloat16
+        with torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
+            return self.network(batch).float().cpu()  # type: ignore[no-any-return]

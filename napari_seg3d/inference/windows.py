@@ -1,135 +1,173 @@
-"""Run a network over a volume: whole, or in overlapping patches that are blended with a Gaussian."""
+"""Where the windows lie in which a network sees an image (`Tiling`), and how their answers become one (`blended`).
+
+Images and slices alike: everything here is for any number of spatial axes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled
 
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
 #: Called with (done, total) after each window.
 Progress = Callable[[int, int], None]
 #: Returns whether to stop.
 CancelCheck = Callable[[], bool]
+#: Images ``(N, C, *sides)`` to logits ``(N, channels, *sides)``, float32 and on the CPU.
+Forward = Callable[[NDArray[np.float32]], "torch.Tensor"]
 _OVERLAP = 0.5
 
 
-def whole_probabilities(
-    network: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, divisor: Sequence[int]
-) -> torch.Tensor:
-    """Return the class probabilities of an image seen at once.
+class Watch:
+    """Tells how many of all windows are done, and stops between two of them.
 
     Parameters
     ----------
-    network : callable
-        ``(1, C, i, j, k)`` to logits ``(1, classes, i, j, k)``, for sides divisible by `divisor`.
-    image : tensor of shape (C, I, J, K)
-        Any size: it is padded with its lowest value, and the result cropped back.
-
-    Returns
-    -------
-    tensor of shape (classes, I, J, K)
-        float32, on the CPU, summing to one.
-    """
-    import torch
-
-    size = [-(-side // step) * step for side, step in zip(image.shape[1:], divisor, strict=True)]
-    padded, place = pad_to(image, size)
-    logits = network(padded[None])[0]
-    return torch.softmax(logits.float(), dim=0).cpu()[(slice(None), *place)]
-
-
-def patch_probabilities(
-    network: Callable[[torch.Tensor], torch.Tensor],
-    image: torch.Tensor,
-    patch_size: Sequence[int],
-    progress: Progress | None = None,
-    cancelled: CancelCheck | None = None,
-) -> torch.Tensor:
-    """Return the class probabilities of an image seen in overlapping patches.
-
-    Half of a patch overlaps with the next. The logits are weighted with a Gaussian whose sigma is an eighth of the patch, as in
-    nnU-Net (Isensee et al., Nature Methods 2021), because a network is least sure at the border of what it sees.
-
-    Parameters
-    ----------
-    network : callable
-        ``(1, C, *patch_size)`` to logits ``(1, classes, *patch_size)``.
-    image : tensor of shape (C, I, J, K)
-        Any size; smaller than a patch, it is padded with its lowest value.
-    patch_size : three ints
-        Sides of a patch.
+    total : int
+        How many there will be.
     progress, cancelled : callable, optional
-        Told after, and asked before, each patch.
+        Told (done, total) after, and asked before, each window.
+    """
+
+    def __init__(self, total: int, progress: Progress | None = None, cancelled: CancelCheck | None = None) -> None:
+        self._total, self._done = total, 0
+        self._progress, self._cancelled = progress, cancelled
+
+    def over(self, windows: Iterable[T]) -> Iterator[T]:
+        """Yield the windows; raises `Cancelled` before one as soon as somebody asked to stop."""
+        for window in windows:
+            if self._cancelled is not None and self._cancelled():
+                raise Cancelled("The prediction was cancelled.")
+            yield window
+            self._done += 1
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Windows of one size that cover an image.
+
+    Parameters
+    ----------
+    sides : tuple of int
+        Of the image.
+    window : tuple of int
+        Sides of a window; an image that is smaller along an axis is padded on both sides.
+    """
+
+    sides: tuple[int, ...]
+    window: tuple[int, ...]
+
+    @classmethod
+    def whole(cls, sides: Sequence[int], divisor: Sequence[int]) -> Tiling:
+        """Return the one window that holds all of an image, its sides divisible by `divisor`."""
+        return cls(tuple(sides), tuple(-(-side // step) * step for side, step in zip(sides, divisor, strict=True)))
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """Sides of the image with what is added to it."""
+        return tuple(max(side, window) for side, window in zip(self.sides, self.window, strict=True))
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """Where the image lies in the padded one."""
+        before = [(padded - side) // 2 for side, padded in zip(self.sides, self.padded, strict=True)]
+        return tuple(slice(first, first + side) for first, side in zip(before, self.sides, strict=True))
+
+    @property
+    def corners(self) -> list[tuple[int, ...]]:
+        """First voxel of each window in the padded image. Half of a window overlaps with the next."""
+        return list(product(*(_starts(side, window) for side, window in zip(self.padded, self.window, strict=True))))
+
+    def pad(self, images: NDArray[np.float32], lowest: float) -> NDArray[np.float32]:
+        """Return ``(..., *sides)`` as ``(..., *padded)``, with the value `lowest` around it."""
+        if self.padded == self.sides:
+            return images
+        leading = images.ndim - len(self.sides)
+        edges = [(place.start, padded - place.stop) for place, padded in zip(self.place, self.padded, strict=True)]
+        return np.pad(images, [(0, 0)] * leading + edges, constant_values=lowest)
+
+
+def blended(network: Forward, images: NDArray[np.float32], tiling: Tiling, lowest: float, watch: Watch) -> torch.Tensor:
+    """Return the logits of images that are seen window by window.
+
+    Where windows overlap, their logits are weighted with a Gaussian whose sigma is an eighth of the window, as in nnU-Net (Isensee et
+    al., Nature Methods 2021), because a network is least sure at the border of what it sees.
+
+    Parameters
+    ----------
+    network : callable
+        ``(N, C, *window)`` to logits ``(N, channels, *window)``.
+    images : array of shape (N, C, *sides)
+        Any size.
+    tiling : Tiling
+        The windows.
+    lowest : float
+        With what images smaller than a window are padded.
+    watch : Watch
+        Told of each window.
 
     Returns
     -------
-    tensor of shape (classes, I, J, K)
-        float32, on the CPU, summing to one.
+    tensor of shape (N, channels, *sides)
+        float32, on the CPU.
 
     Raises
     ------
     Cancelled
-        `cancelled` returned True.
+        `watch` says so.
     """
     import torch
 
-    padded, place = pad_to(image, [max(side, patch) for side, patch in zip(image.shape[1:], patch_size, strict=True)])
-    weight = _gaussian(patch_size)
+    every = (slice(None), slice(None))  # image and channel
+    padded, corners, inside = tiling.pad(images, lowest), tiling.corners, (*every, *tiling.place)
+    if len(corners) == 1:
+        return next(network(padded) for _ in watch.over(corners))[inside]
+    weight = torch.from_numpy(_gaussian(tiling.window))
+    weights = torch.zeros(tiling.padded)
     total: torch.Tensor | None = None
-    weights = torch.zeros(padded.shape[1:])
-    corners = list(product(*(_starts(side, patch) for side, patch in zip(padded.shape[1:], patch_size, strict=True))))
-    for done, corner in enumerate(corners):
-        if cancelled is not None and cancelled():
-            raise Cancelled("The prediction was cancelled.")
-        window = (slice(None), *(slice(start, start + patch) for start, patch in zip(corner, patch_size, strict=True)))
-        logits = network(padded[window][None])[0].float().cpu()
+    for corner in watch.over(corners):
+        window = tuple(slice(start, start + side) for start, side in zip(corner, tiling.window, strict=True))
+        logits = network(padded[(*every, *window)])
         if total is None:
-            total = torch.zeros((logits.shape[0], *padded.shape[1:]))
-        total[window] += logits * weight
-        weights[window[1:]] += weight
-        if progress is not None:
-            progress(done + 1, len(corners))
-    assert total is not None  # there is always at least one patch
+            total = torch.zeros((*logits.shape[:2], *tiling.padded))
+        total[(*every, *window)] += logits * weight
+        weights[window] += weight
+    assert total is not None  # there is always at least one window
     # In place: two copies of all classes of a large volume are what peers run out of memory with.
     total /= weights
-    torch.softmax(total, dim=0, out=total)
-    return total[(slice(None), *place)]
+    return total[inside]
 
 
-def pad_to(image: torch.Tensor, size: Sequence[int]) -> tuple[torch.Tensor, tuple[slice, slice, slice]]:
-    """Return `image` padded on both sides to at least `size`, and where in the result it lies."""
-    import torch.nn.functional
-
-    before = [max(0, wanted - side) // 2 for side, wanted in zip(image.shape[1:], size, strict=True)]
-    after = [max(0, wanted - side) - first for side, wanted, first in zip(image.shape[1:], size, before, strict=True)]
-    place = tuple(slice(first, first + side) for first, side in zip(before, image.shape[1:], strict=True))
-    if not any(before) and not any(after):
-        return image, (place[0], place[1], place[2])
-    padding = [edge for pair in zip(reversed(before), reversed(after), strict=True) for edge in pair]
-    padded = torch.nn.functional.pad(image, padding, value=float(image.min()))
-    return padded, (place[0], place[1], place[2])
-
-
-def _starts(side: int, patch: int) -> list[int]:
-    """Return evenly spaced starts that cover `side`, the last patch ending exactly at its end."""
-    step = max(1, int(patch * (1 - _OVERLAP)))
-    count = -(-(side - patch) // step) + 1
-    return [0] if count == 1 else [round(n * (side - patch) / (count - 1)) for n in range(count)]
-
-
-def _gaussian(patch_size: Sequence[int]) -> torch.Tensor:
+def activated(logits: torch.Tensor, targets: Literal["exclusive", "overlapping"]) -> torch.Tensor:
+    """Return the probabilities of logits ``(N, channels, *sides)``, in their place: of classes that sum to one, or of each label."""
     import torch
 
+    return torch.softmax(logits, dim=1, out=logits) if targets == "exclusive" else torch.sigmoid_(logits)
+
+
+def _starts(side: int, window: int) -> list[int]:
+    """Return evenly spaced starts that cover `side`, the last window ending exactly at its end."""
+    step = max(1, int(window * (1 - _OVERLAP)))
+    count = -(-(side - window) // step) + 1
+    return [0] if count == 1 else [round(n * (side - window) / (count - 1)) for n in range(count)]
+
+
+def _gaussian(sides: Sequence[int]) -> NDArray[np.float32]:
     profile = np.ones((), dtype=np.float64)
-    for side in patch_size:
+    for side in sides:
         axis = np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2)
         profile = np.multiply.outer(profile, axis)
-    # Never zero, so that a voxel seen only by a patch's corner still has an answer.
-    return torch.from_numpy(np.clip(profile / profile.max(), 1e-3, None).astype(np.float32))
+    # Never zero, so that a voxel seen only by a window's corner still has an answer.
+    return np.asarray(np.clip(profile / profile.max(), 1e-3, None), dtype=np.float32)

@@ -69,7 +69,7 @@ def validate(
     for done, case in enumerate(cases, start=1):
         if cancelled():
             raise Cancelled("The validation was stopped.")
-        classes = predictor.classes(np.array(case.image), case.grid, case.native)
+        classes = predictor.classes(np.array(case.image), case.grid, case.native)[0]
         reference = case.reference
         millilitres = case.native.voxel_volume / 1000
         dice = dice_per_label(classes, reference, range(1, len(labels) + 1))

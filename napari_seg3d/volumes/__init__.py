@@ -1,5 +1,6 @@
 """Files on disk <-> `Volume`: the only room that knows file formats, affines and voxel orders."""
 
+from napari_seg3d.volumes.crop import Box, box_of, crop, crop_grid
 from napari_seg3d.volumes.deidentification import FACES, deidentify
 from napari_seg3d.volumes.dicom import DICOM_SUFFIXES, Glance, Series, find_series, glance_at, patient_key
 from napari_seg3d.volumes.grid import Grid
@@ -28,6 +29,7 @@ __all__ = [
     "GRID_SUFFIXES",
     "MASK_SUFFIXES",
     "SUFFIXES",
+    "Box",
     "Fourth",
     "Glance",
     "Grid",
@@ -39,6 +41,9 @@ __all__ = [
     "Source",
     "Volume",
     "as_labels",
+    "box_of",
+    "crop",
+    "crop_grid",
     "deidentify",
     "fault_of",
     "find_series",

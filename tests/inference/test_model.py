@@ -31,11 +31,11 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_a_model_comes_back_as_it_was_saved(model: Path) -> None:
-    spec, weights = load_model(model)
-    assert spec == _spec()
-    assert spec.label_values == [0, 3, 7]
-    network = build_network(spec.network)
-    network.load_state_dict(weights)
+    loaded = load_model(model)
+    assert loaded.spec == _spec()
+    assert loaded.roi is None
+    assert loaded.spec.label_values == [0, 3, 7]
+    build_network(loaded.spec.network).load_state_dict(loaded.weights)
 
 
 class _Payload:
@@ -81,7 +81,7 @@ def _damaged(path: Path) -> None:
 
 
 def _newer(path: Path) -> None:
-    torch.save({**torch.load(path, weights_only=True), "version": 2}, path)
+    torch.save({**torch.load(path, weights_only=True), "version": 3}, path)
 
 
 def _evil_step(path: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_preview_is_the_prediction_on_the_scans_grid(finished_run: Run, ball
     preview = [event for event in finished_run.events() if event["kind"] == "preview"][-1]
     labels = read_volume(finished_run.folder / preview["prediction"], "labels")
     assert labels.grid.matches(read_volume(preview["image"]).grid)
-    spec, _ = load_model(finished_run.last)
+    spec = load_model(finished_run.last).spec
     assert preview["iteration"] == spec.info["iteration"]
     expected = Predictor.load(finished_run.last).predict(read_volume(preview["image"], "image")).labels
     assert np.array_equal(labels.data, expected.data)
@@ -90,7 +90,7 @@ def test_the_preview_is_the_prediction_on_the_scans_grid(finished_run: Run, ball
 
 
 def test_a_model_names_no_folder_and_no_case(finished_run: Run, ball_dataset: Path) -> None:
-    spec, _ = load_model(finished_run.best)
+    spec = load_model(finished_run.best).spec
     text = json.dumps(spec.model_dump(mode="json"))
     assert str(ball_dataset) not in text
     assert "ball_" not in text
@@ -106,7 +106,7 @@ def test_the_same_number_of_steps_repeats_a_run(quick_config: TrainConfig, tmp_p
     for number in range(2):
         run = start_run(config, tmp_path / str(number))
         assert wait_for(run).state == "finished", run.log.read_text()
-        weights.append(load_model(run.last)[1])
+        weights.append(load_model(run.last).weights)
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
@@ -117,7 +117,7 @@ def test_stop_keeps_what_was_learnt(long_config: TrainConfig, tmp_path: Path) ->
     status = wait_for(run)
     assert status.state == "stopped"
     assert "checkpoints/best.pt" in status.message
-    assert load_model(run.last)[0].info["iteration"] > 0
+    assert load_model(run.last).spec.info["iteration"] > 0
     Predictor.load(run.best)
 
 

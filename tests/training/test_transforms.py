@@ -73,7 +73,7 @@ def test_what_is_previewed_is_what_is_trained_and_predicted(config: TrainConfig,
     # ... and the model those that it predicts with, with the landmarks of the training cases and of no other.
     train, validation = training.cases("train"), training.cases("validation")
     expected = fit(RECIPE.preprocessing, map(read_case_image, train))
-    spec, _ = load_model(training.best)
+    spec = load_model(training.best).spec
     kept = Pipeline.from_list(spec.pipeline)
     assert kept == expected
     assert _described(kept.to_torchio()) == _described(expected.to_torchio())
@@ -172,7 +172,7 @@ def test_a_config_keeps_steps_to_the_letter(config: TrainConfig, tmp_path: Path)
 
 
 def test_a_crop_comes_home(ball_dataset: Path) -> None:
-    from napari_seg3d.inference.predictor import _classes_on
+    from napari_seg3d.inference.home import bring_home
 
     for case in open_dataset(ball_dataset).pairs[:2]:
         scan = read_case_image(case)
@@ -184,7 +184,7 @@ def test_a_crop_comes_home(ball_dataset: Path) -> None:
                 Step("CropOrPad", {"target_shape": [16, 40, 16]}),
             )
             seen, _ = run(Pipeline(steps), mask.with_data((mask.data > 0).astype(np.float32), "image"))
-            home = _classes_on(np.concatenate([1 - seen.data, seen.data]), seen.grid, scan.grid)
+            home = bring_home(np.concatenate([1 - seen.data, seen.data]), seen.grid, scan.grid, "exclusive")[0]
             assert home.shape == scan.data.shape[1:]
             inside = run(Pipeline((Step("ToCanonical"), Step("CropOrPad", {"target_shape": int(14 * spacing)}))), scan)[0]
             places = np.linalg.solve(
