@@ -19,7 +19,7 @@ from napari_seg3d.errors import GeometryError
 from napari_seg3d.viewer.frames import Frame, Placement
 from napari_seg3d.viewer.intensities import contrast_limits, is_hu
 from napari_seg3d.viewer.label_colours import labels_settings
-from napari_seg3d.volumes import Grid, Pyramid, Source, Volume
+from napari_seg3d.volumes import Grid, Label, Pyramid, Source, Volume
 
 #: Where a layer's metadata keeps its :class:`Native`.
 KEY = "napari_seg3d"
@@ -90,7 +90,7 @@ class Native:
 def layer_data(
     volume: Volume,
     name: str,
-    labels: Mapping[int, str] | None = None,
+    labels: Mapping[int, str | Label] | None = None,
     frame: Frame | None = None,
     limits: tuple[float, float] | None = None,
 ) -> list[LayerTuple]:
@@ -105,7 +105,7 @@ def layer_data(
         What to show.
     name : str
         Name of the layer. A file's name without its ending, never anything about the patient.
-    labels : mapping of int to str, optional
+    labels : mapping of int to str or Label, optional
         Names of a mask's values, shown in the status bar; left out, those that the volume brings.
     frame : Frame, optional
         The axes of the viewer; left out, those of the volume.

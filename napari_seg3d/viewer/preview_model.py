@@ -1,76 +1,251 @@
-"""`PreviewModel`: the validation case of a run, with its prediction redrawn after each validation."""
+"""`PreviewModel`: a kept validation case of a run, with its prediction of any epoch and what is wrong in it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.datasets import place_mask, read_mask
-from napari_seg3d.training import Run
+from napari_seg3d.errors import Seg3dError, TrainingError
+from napari_seg3d.training import EventReader, Run
 from napari_seg3d.viewer.jobs import Job, start_job
+from napari_seg3d.viewer.label_colours import label_colour
 from napari_seg3d.viewer.run_watch import RunWatch
-from napari_seg3d.viewer.stage import Picture, Stage
-from napari_seg3d.volumes import read_volume
+from napari_seg3d.viewer.stage import Picture, Preview, Stage
+from napari_seg3d.volumes import Label, Volume, read_volume
+
+#: Values of the layer of errors.
+MISSED, TOO_MUCH = 1, 2
+# Unlike each other for the colour-blind, and unlike the first labels.
+_ERRORS = {MISSED: Label("missed", "#ff2d2d"), TOO_MUCH: Label("too much", "#00d5ff")}
+_Wanted = tuple[Run, str, int]  # run, case, iteration
+
+
+def errors_between(prediction: NDArray[np.generic], reference: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return where a prediction is wrong, voxel by voxel.
+
+    Parameters
+    ----------
+    prediction, reference : array of shape (C, I, J, K)
+        Label values; overlapping labels have a channel each.
+
+    Returns
+    -------
+    array of shape (1, I, J, K)
+        `MISSED` where a label of the reference was not predicted, also where another label was predicted instead; `TOO_MUCH` where
+        only labels were predicted that are not there; else 0.
+    """
+    if len(prediction) == len(reference) == 1:
+        differs = prediction != reference
+        missed, surplus = differs & (reference != 0), differs & (reference == 0)
+    else:
+        missed = np.zeros((1, *reference.shape[1:]), bool)
+        surplus = missed.copy()
+        for value in {int(found) for data in (prediction, reference) for found in np.unique(data)} - {0}:
+            predicted, there = ((data == value).any(axis=0) for data in (prediction, reference))
+            missed[0] |= there & ~predicted
+            surplus[0] |= predicted & ~there
+    return np.where(missed, MISSED, np.where(surplus, TOO_MUCH, 0)).astype(np.uint8)
 
 
 class PreviewModel(QObject):
-    """Brings the newest preview of the followed run onto the stage.
+    """Brings a validation case onto the stage: the newest prediction of the followed run, or the one that somebody asks for.
 
     Attributes
     ----------
     is_on : bool
-        Whether the validation case is shown at all.
+        Whether a validation case is shown at all.
+    is_following : bool
+        Whether each newer prediction of the followed run takes the place of the one that is shown.
+    cases : list of str
+        The cases of the followed run whose predictions are kept.
+    case : str
+        Which of them is looked at; empty while there is none.
     """
 
+    #: One of the attributes is another, or another prediction is shown.
+    changed = Signal()
     #: A preview could not be read; with the error.
     failed = Signal(object)
 
     def __init__(self, stage: Stage, watch: RunWatch) -> None:
         super().__init__()
-        self.is_on = True
-        self._iteration = -1
+        self.is_on = self.is_following = True
+        self.cases: list[str] = []
+        self.case = ""
+        self._newest: dict[str, int] = {}  # case -> iteration
+        self._wanted: _Wanted | None = None
+        self._job: Job | None = None
+        self._record: _Record | None = None  # touched by the job alone, of which there is one at a time
         self._stage, self._watch = stage, watch
         watch.runChanged.connect(self._begin_anew)
         watch.eventsArrived.connect(self._take)
 
+    @property
+    def shown(self) -> _Wanted | None:
+        """Run, case and iteration that are shown, or about to be."""
+        return self._wanted
+
+    def show(self, run: Run, case: str, iteration: int) -> None:
+        """Show what a run predicted for a kept case at an iteration, and stay there until `follow` is called."""
+        self.is_on, self.is_following = True, False
+        self._want(run, case, iteration)
+        self.changed.emit()
+
+    def follow(self) -> None:
+        """Show the newest prediction of the followed run, and each newer one."""
+        self.is_on = self.is_following = True
+        self._show_newest()
+        self.changed.emit()
+
+    def choose(self, case: str) -> None:
+        """Look at another kept case of the followed run, at its newest prediction."""
+        self.case = case
+        self.follow()
+
     def set_on(self, is_on: bool) -> None:
-        """Choose whether the validation case is shown; turned on, it comes to the front."""
+        """Choose whether a validation case is shown; turned on, it comes to the front."""
         self.is_on = is_on
-        if is_on:
-            self._stage.remove_preview()
-            self._take(self._watch.events)
-        else:
-            self._stage.remove_preview()
+        self._stage.remove_preview()
+        if is_on and not self.is_following and self._wanted is not None:
+            self._want(*self._wanted)
+        elif is_on:
+            self._show_newest()
+        self.changed.emit()
 
     def _take(self, events: list[dict[str, Any]]) -> None:
-        newest = next((event for event in reversed(events) if event["kind"] == "preview"), None)
-        run = self._watch.run
-        if newest is None or run is None or not self.is_on:
+        previews = [event for event in events if event["kind"] == "preview"]
+        if not previews:
             return
+        for event in previews:
+            self._newest[event["case"]] = event["iteration"]
+        known = list(self._newest)
+        if known != self.cases:
+            self.cases, self.case = known, self.case or known[0]
+            self.changed.emit()
+        if self.is_on and self.is_following:
+            self._show_newest()
 
-        names: dict[str, str] = next((found["labels"] for found in self._watch.events if found["kind"] == "plan"), {})
-        labels = {int(value): name for value, name in names.items()}
-        case, epoch = newest["case"], newest["epoch"]
+    def _show_newest(self) -> None:
+        if self._watch.run is not None and self.case in self._newest:
+            self._want(self._watch.run, self.case, self._newest[self.case])
 
-        def read(_job: Job) -> tuple[Picture, Picture | None, Picture]:
-            image = read_volume(newest["image"], "image")
-            mask = place_mask(read_mask(run.folder / newest["mask"]), image) if newest["mask"] else None
-            prediction = read_volume(run.folder / newest["prediction"], "labels")
-            return (
-                Picture.of(image, case),
-                Picture.of(mask, f"{case} mask", labels) if mask is not None else None,
-                Picture.of(prediction, f"{case} epoch {epoch:g}", labels),
-            )
+    def _want(self, run: Run, case: str, iteration: int) -> None:
+        self._wanted = (run, case, iteration)
+        if self._job is None:
+            self._read_next()
 
-        start_job(read, returned=lambda pictures: self._show(run, newest["iteration"], *pictures), failed=self.failed.emit)
+    def _read_next(self) -> None:
+        wanted = self._wanted
+        assert wanted is not None
+        error: list[Seg3dError] = []
 
-    def _show(self, run: Run, iteration: int, image: Picture, mask: Picture | None, prediction: Picture) -> None:
-        # Two previews may be read at a time, and the older one may take longer.
-        if run == self._watch.run and self.is_on and iteration >= self._iteration:
-            self._iteration = iteration
-            self._stage.show_preview(image, mask, prediction)
+        def ended() -> None:
+            self._job = None
+            if self._wanted not in (None, wanted):
+                self._read_next()  # somebody scrubs faster than files are read
+            elif error and self._wanted is not None:
+                self.failed.emit(error[0])
+
+        self._job = start_job(
+            lambda _job: self._read(*wanted),
+            returned=lambda preview: self._put(wanted, preview),
+            failed=error.append,
+            ended=ended,
+        )
+
+    def _read(self, run: Run, case: str, iteration: int) -> Preview:
+        if self._record is None or self._record.run != run:
+            self._record = _Record(run)
+        return self._record.preview(case, iteration)
+
+    def _put(self, wanted: _Wanted, preview: Preview) -> None:
+        # While somebody scrubs, what was passed on the way is shown, too, but nothing of another run or case.
+        if self.is_on and self._wanted is not None and self._wanted[:2] == wanted[:2]:
+            self._stage.show_preview(preview)
+            self.changed.emit()
 
     def _begin_anew(self) -> None:
-        self._iteration = -1
+        self.cases, self.case, self._newest = [], "", {}
+        self.is_following, self._wanted = True, None
         self._stage.remove_preview()
+        self.changed.emit()
+
+
+@dataclass
+class _Record:
+    """The kept predictions of one run, and the scan of the case that was read last."""
+
+    run: Run
+    _events: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    _labels: dict[int, str] = field(default_factory=dict)
+    _case: _CaseFiles | None = None
+
+    def __post_init__(self) -> None:
+        self._reader = EventReader(self.run)
+
+    def preview(self, case: str, iteration: int) -> Preview:
+        """Return what there is to see of a case at an iteration; a TrainingError where no prediction was kept."""
+        if (case, iteration) not in self._events:
+            self._read_on()
+        event = self._events.get((case, iteration))
+        if event is None:
+            raise TrainingError(
+                f"{self.run.name} kept no prediction of {case} at step {iteration}.", "Choose another epoch, or another case."
+            )
+        if self._case is None or self._case.id != case:
+            self._case = _CaseFiles.read(self.run, event, self._labels)
+        files = self._case
+        prediction = place_mask(read_mask(self.run.folder / event["prediction"], overlapping=True), files.volume)
+        errors = None
+        if files.reference is not None:
+            marks = errors_between(prediction.data, files.reference.data)
+            errors = Picture.of(
+                replace(files.reference, data=marks, labels={}), f"{case} errors: {_ERRORS[1].name}, {_ERRORS[2].name}", _ERRORS
+            )
+        return Preview(
+            (self.run, case),
+            files.image,
+            files.mask,
+            _picture(prediction, f"{case} epoch {event['epoch']:g}", self._labels),
+            errors,
+        )
+
+    def _read_on(self) -> None:
+        for event in self._reader.read():
+            if event["kind"] == "plan":
+                self._labels = {int(value): name for value, name in event["labels"].items()}
+            elif event["kind"] == "preview":
+                self._events[event["case"], event["iteration"]] = event
+
+
+@dataclass(frozen=True)
+class _CaseFiles:
+    """What is the same for all predictions of a case."""
+
+    id: str
+    volume: Volume
+    image: Picture
+    reference: Volume | None
+    mask: Picture | None
+
+    @classmethod
+    def read(cls, run: Run, event: dict[str, Any], labels: Mapping[int, str]) -> _CaseFiles:
+        case = event["case"]
+        volume = read_volume(event["image"], "image")
+        reference = place_mask(read_mask(run.folder / event["mask"], overlapping=True), volume) if event["mask"] else None
+        mask = _picture(reference, f"{case} mask", labels) if reference is not None else None
+        return cls(case, volume, Picture.of(volume, case), reference, mask)
+
+
+def _picture(mask: Volume, name: str, labels: Mapping[int, str]) -> Picture:
+    """Return the picture of a mask; overlapping labels, which have a channel each, keep the colours that their values have."""
+    if len(mask.data) == 1:
+        return Picture.of(mask, name, labels)
+    known = {channel: Label(labels[value], label_colour(value)) for channel, value in enumerate(sorted(labels), start=1)}
+    return Picture.of(replace(mask, labels=known, channels=()), name, known)

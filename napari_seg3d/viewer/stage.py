@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from napari.layers import Labels, Layer
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.layers import LayerTuple, layer_data, marked_centre, native_of, place_over
 from napari_seg3d.viewer.look import go_to_centre, show_radiological
-from napari_seg3d.volumes import Volume
+from napari_seg3d.volumes import Label, Volume
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -36,10 +36,37 @@ class Picture:
     centre: tuple[float, ...] | None
 
     @classmethod
-    def of(cls, volume: Volume, name: str, labels: Mapping[int, str] | None = None, frame: Frame | None = None) -> Picture:
+    def of(
+        cls, volume: Volume, name: str, labels: Mapping[int, str | Label] | None = None, frame: Frame | None = None
+    ) -> Picture:
         """Return the picture of a volume in a frame, left out in its own; to be called in a job."""
         layers = layer_data(volume, name, labels, frame)
         return cls(layers, marked_centre(*layers[0][:2]) if volume.kind == "labels" else None)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A validation case of a run, as it was predicted at one time.
+
+    Parameters
+    ----------
+    case : hashable
+        Which case of which run it is.
+    image : Picture
+        The scan.
+    mask : Picture or None
+        The truth.
+    prediction : Picture
+        What the network made of the scan.
+    errors : Picture or None
+        Where the two differ.
+    """
+
+    case: Hashable
+    image: Picture
+    mask: Picture | None
+    prediction: Picture
+    errors: Picture | None
 
 
 class Stage:
@@ -54,7 +81,8 @@ class Stage:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._case: list[Layer] = []
-        self._preview: list[Layer] = []  # of the validation case; the prediction last
+        self._preview_case: Hashable = None
+        self._preview: dict[str, list[Layer]] = {}  # of the validation case, by what they are
         # Checksum of a mask as it was put here, or saved. Weak: a layer that the user removes must not stay in memory.
         self._untouched: weakref.WeakKeyDictionary[Labels, int] = weakref.WeakKeyDictionary()
 
@@ -67,7 +95,7 @@ class Stage:
             Names of masks of the last case that were edited and not saved: they stay in the viewer, hidden.
         """
         kept = self._leave()
-        for layer in self._preview:
+        for layer in self._preview_layers:
             layer.visible = False
         show_radiological(self._viewer)
         self._case = self._add_images(image)
@@ -83,16 +111,13 @@ class Stage:
         self.mark_saved(layer)
         return layer
 
-    def show_preview(self, image: Picture, mask: Picture | None, prediction: Picture) -> None:
-        """Show the validation case of a run, or refresh its prediction.
+    def show_preview(self, preview: Preview) -> None:
+        """Show a validation case, or another prediction of the one that is shown.
 
-        At first it comes to the front, unless the user is drawing; afterwards only the prediction changes, and neither the view nor
-        the selected layer do.
+        A case comes to the front, unless the user is drawing; of the same case only the prediction and its errors change, and neither
+        the view nor the selected layer do.
         """
-        if self._preview and all(layer in self._viewer.layers for layer in self._preview):
-            data, settings, _ = prediction.layers[0]
-            layer = self._preview[-1]
-            layer.data, layer.name = data, settings["name"]
+        if self._preview_case == preview.case and self._refresh(preview):
             return
         self.remove_preview()
         selected, is_drawing = set(self._viewer.layers.selection), self._user_is_drawing()
@@ -100,28 +125,29 @@ class Stage:
             for layer in self._viewer.layers:
                 layer.visible = False
         show_radiological(self._viewer)
-        self._preview = self._add_images(image)
-        first = self._preview[0]
-        for picture in (mask, prediction):
-            if picture is not None:
-                layer = self._viewer.add_layer(place_over(first, picture.layers[0]))
+        images = self._add_images(preview.image)
+        self._preview_case, self._preview = preview.case, {"image": images}
+        for role, picture in (("mask", preview.mask), ("prediction", preview.prediction), ("errors", preview.errors)):
+            self._preview[role] = []
+            for data in picture.layers if picture is not None else ():
+                layer = self._viewer.add_layer(place_over(images[0], data))
                 # The true mask as an outline, the prediction filled: what lies between the two is what is wrong.
-                layer.contour = 1 if picture is mask else 0
+                layer.contour = 1 if role == "mask" else 0
                 layer.editable = False  # the next validation replaces it
-                self._preview.append(layer)
+                self._preview[role].append(layer)
         if is_drawing:
-            for layer in self._preview:
+            for layer in self._preview_layers:
                 layer.visible = False
             self._viewer.layers.selection = selected
         else:
-            go_to_centre(self._viewer, first)
-            self._go_to(mask if mask is not None else prediction)
+            go_to_centre(self._viewer, images[0])
+            self._go_to(preview.mask if preview.mask is not None else preview.prediction)
 
     def remove_preview(self) -> None:
         """Take the validation case away."""
-        for layer in self._preview:
+        for layer in self._preview_layers:
             self.remove(layer)
-        self._preview = []
+        self._preview_case, self._preview = None, {}
 
     def bring_forward(self, image: Layer, mask: Layer, picture: Picture) -> None:
         """Show a scan and a mask on it, and hide what belongs to other scans."""
@@ -152,6 +178,26 @@ class Stage:
         """Take a layer away, if it is still there."""
         if layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
+
+    @property
+    def _preview_layers(self) -> list[Layer]:
+        return [layer for layers in self._preview.values() for layer in layers]
+
+    def _refresh(self, preview: Preview) -> bool:
+        """Show another prediction in the layers that are there; return whether they were."""
+        needed = [*self._preview["image"], *self._preview["prediction"]]
+        pictures = {
+            "prediction": preview.prediction.layers,
+            "errors": preview.errors.layers if preview.errors is not None else [],
+        }
+        if any(layer not in self._viewer.layers for layer in needed) or any(
+            len(layers) != len(self._preview[role]) for role, layers in pictures.items()
+        ):
+            return False
+        for role, layers in pictures.items():
+            for layer, (data, settings, _) in zip(self._preview[role], layers, strict=True):
+                layer.data, layer.name = data, settings["name"]
+        return True
 
     def _add_images(self, picture: Picture) -> list[Layer]:
         return [self._viewer.add_image(data, **settings) for data, settings, _ in picture.layers]

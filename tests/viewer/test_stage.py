@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_seg3d.viewer.stage import Picture, Stage
+from napari_seg3d.viewer.stage import Picture, Preview, Stage
 from napari_seg3d.volumes import Volume
 
 LABELS = {1: "organ"}
@@ -67,13 +67,13 @@ def test_the_view_goes_to_what_is_marked(viewer, stage):
 
 def test_a_preview_is_refreshed_without_moving_anything(viewer, stage):
     (image, truth), (_, mask) = _case("case"), _scan()
-    stage.show_preview(image, truth, Picture.of(mask, "case epoch 1", LABELS))
+    stage.show_preview(Preview("case", image, truth, Picture.of(mask, "case epoch 1", LABELS), None))
     assert [layer.name for layer in viewer.layers] == ["case", "case mask", "case epoch 1"]
     viewer.layers.selection.active = viewer.layers["case"]
     viewer.dims.point = (15, 0, 0)
     viewer.scene.camera.zoom = 7
     other = mask.with_data(np.roll(mask.data, 2, axis=1))
-    stage.show_preview(image, truth, Picture.of(other, "case epoch 2", LABELS))
+    stage.show_preview(Preview("case", image, truth, Picture.of(other, "case epoch 2", LABELS), None))
     assert [layer.name for layer in viewer.layers] == ["case", "case mask", "case epoch 2"]
     assert np.array_equal(viewer.layers["case epoch 2"].data, np.roll(mask.data[0], 2, axis=0).transpose(2, 1, 0))
     assert viewer.layers.selection.active is viewer.layers["case"]
@@ -85,7 +85,7 @@ def test_a_preview_does_not_disturb_somebody_who_draws(viewer, stage):
     stage.show_case(*_case("mine"))
     mask = viewer.layers["mine mask"]
     mask.mode = "paint"
-    stage.show_preview(*_case("case", 30), Picture.of(_scan(30)[1], "case epoch 1", LABELS))
+    stage.show_preview(Preview("case", *_case("case", 30), Picture.of(_scan(30)[1], "case epoch 1", LABELS), None))
     assert viewer.layers.selection.active is mask
     assert mask.mode == "paint"
     assert mask.visible
@@ -93,7 +93,7 @@ def test_a_preview_does_not_disturb_somebody_who_draws(viewer, stage):
 
 
 def test_what_belongs_to_another_scan_is_hidden(viewer, stage):
-    stage.show_preview(*_case("case", 30), Picture.of(_scan(30)[1], "case epoch 1", LABELS))
+    stage.show_preview(Preview("case", *_case("case", 30), Picture.of(_scan(30)[1], "case epoch 1", LABELS), None))
     image, mask = _scan()
     layer = viewer.add_image(image.data[0].transpose(2, 1, 0), name="stranger")
     stage.show_case(*_case("one"))
