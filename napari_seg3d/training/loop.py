@@ -145,7 +145,8 @@ def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
     highest_rate = 2e-3 if wishes.learning_rate == "auto" else wishes.learning_rate
     network = build_network(plan.spec.network)
     optimizer = torch.optim.AdamW(network.parameters(), lr=highest_rate, weight_decay=wishes.weight_decay)
-    loss_of = build_loss("dice" if wishes.loss == "dice" else "dice_ce")
+    name = "dice_ce" if wishes.loss == "auto" else wishes.loss
+    loss_of = build_loss(name, plan.spec.targets == "overlapping", plan.spec.network.out_channels)
     predictor = Predictor(plan.spec, network, plan.accelerator, plan.precision)
     model, optimizer = fabric.setup(network, optimizer)
     _save_environment(run, plan, sum(weight.numel() for weight in network.parameters()))
@@ -174,7 +175,7 @@ def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
 
         image, target = next(batches)
         image = image.to(fabric.device, memory_format=torch.channels_last_3d)
-        loss = loss_of(model(image), target.to(fabric.device))
+        loss = loss_of(model(image), target.to(fabric.device).view(len(image), -1, *image.shape[2:]))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
