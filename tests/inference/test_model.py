@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_seg3d.errors import ModelError
-from napari_seg3d.inference import ModelSpec, Predictor, load_model, save_model
+from napari_seg3d.inference import Crop, Model, ModelSpec, Predictor, load_model, save_model
 from napari_seg3d.networks import NetworkSpec, build_network
 from napari_seg3d.transforms import preprocessing_pipeline
 
@@ -36,6 +36,44 @@ def test_a_model_comes_back_as_it_was_saved(model: Path) -> None:
     assert loaded.roi is None
     assert loaded.spec.label_values == [0, 3, 7]
     build_network(loaded.spec.network).load_state_dict(loaded.weights)
+
+
+def test_a_model_of_the_first_version_still_loads(model: Path) -> None:
+    content = torch.load(model, weights_only=True)
+    del content["roi"]
+    content["version"] = 1
+    for new in ("targets", "planes", "context", "crop"):
+        del content["spec"][new]
+    stored = content["spec"]["network"]
+    content["spec"]["network"] = {key: stored[key] for key in ("in_channels", "out_channels", "features", "strides")}
+    content["spec"]["network"]["name"] = "unet3d"
+    torch.save(content, model)
+    assert load_model(model).spec == _spec()
+    assert Predictor.load(model, "cpu").roi is None
+
+
+def _finding() -> ModelSpec:
+    network = NetworkSpec(out_channels=1, features=(8, 16, 32), strides=((2, 2, 2),) * 2)
+    return _spec().model_copy(update={"network": network, "labels": {1: "object"}, "targets": "overlapping", "mode": "whole"})
+
+
+@pytest.fixture
+def cascade(tmp_path: Path) -> Path:
+    path = tmp_path / "model.pt"
+    finding = Model(_finding(), build_network(_finding().network).state_dict())
+    cropped = _spec().model_copy(update={"crop": Crop(margin=0.1, smallest=12)})
+    save_model(path, cropped, build_network(cropped.network).state_dict(), finding)
+    return path
+
+
+def test_both_networks_of_a_cascade_come_back(cascade: Path) -> None:
+    loaded = load_model(cascade)
+    assert loaded.roi is not None
+    assert loaded.roi.spec == _finding()
+    assert loaded.spec.crop == Crop(margin=0.1, smallest=12)
+    predictor = Predictor.load(cascade, "cpu")
+    assert predictor.roi is not None
+    assert all(torch.equal(value, loaded.roi.weights[key]) for key, value in predictor.roi.network.state_dict().items())
 
 
 class _Payload:
@@ -126,6 +164,49 @@ def test_what_is_no_model_of_ours_is_refused_by_name(model: Path, spoil: Callabl
     with pytest.raises(ModelError, match=r"model\.pt") as refused:
         Predictor.load(model)
     assert refused.value.fix
+
+
+def _first_network_gone(path: Path) -> None:
+    torch.save({**torch.load(path, weights_only=True), "roi": None}, path)
+
+
+def _first_network_is_text(path: Path) -> None:
+    torch.save({**torch.load(path, weights_only=True), "roi": "yes"}, path)
+
+
+def _first_network_of_other_labels(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    content["roi"]["spec"]["labels"]["2"] = "extra"
+    torch.save(content, path)
+
+
+def _endless_cascade(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    content["roi"] = {"spec": content["spec"], "weights": content["weights"], "roi": content["roi"]}
+    torch.save(content, path)
+
+
+@pytest.mark.parametrize("spoil", [_first_network_gone, _first_network_is_text, _first_network_of_other_labels, _endless_cascade])
+def test_a_spoilt_cascade_is_refused_by_name(cascade: Path, spoil: Callable[[Path], None]) -> None:
+    spoil(cascade)
+    with pytest.raises(ModelError, match=r"model\.pt") as refused:
+        Predictor.load(cascade)
+    assert refused.value.fix
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"targets": "overlapping"},  # as many channels as labels
+        {"context": 1},  # a third of one channel
+        {"planes": ()},
+        {"planes": ("oblique",)},
+        {"labels": {0: "background", 3: "ball"}},
+    ],
+)
+def test_a_description_that_contradicts_itself_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)) if "planes" in wrong or "labels" in wrong else "channels|2D"):
+        ModelSpec.model_validate(_spec().model_dump() | wrong)
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
