@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from napari_seg3d.volumes import Label, Volume, read_volume
 MISSED, TOO_MUCH = 1, 2
 # Unlike each other for the colour-blind, and unlike the first labels.
 _ERRORS = {MISSED: Label("missed", "#ff2d2d"), TOO_MUCH: Label("too much", "#00d5ff")}
+# Predictions that were read stay in memory, so that scrubbing to and fro waits for nothing.
+_MOST_BYTES = 1 << 29
 _Wanted = tuple[Run, str, int]  # run, case, iteration
 
 
@@ -80,6 +82,8 @@ class PreviewModel(QObject):
         self.case = ""
         self._newest: dict[str, int] = {}  # case -> iteration
         self._wanted: _Wanted | None = None
+        self._is_due = False  # nobody has begun to read it
+        self._ahead: list[_Wanted] = []
         self._job: Job | None = None
         self._record: _Record | None = None  # touched by the job alone, of which there is one at a time
         self._stage, self._watch = stage, watch
@@ -96,6 +100,12 @@ class PreviewModel(QObject):
         self.is_on, self.is_following = True, False
         self._want(run, case, iteration)
         self.changed.emit()
+
+    def read_ahead(self, run: Run, case: str, iterations: Sequence[int]) -> None:
+        """Read what may be asked for next, the likeliest first, whenever there is nothing else to read."""
+        self._ahead = [(run, case, iteration) for iteration in iterations]
+        if self._job is None:
+            self._read_one_ahead()
 
     def follow(self) -> None:
         """Show the newest prediction of the followed run, and each newer one."""
@@ -136,13 +146,14 @@ class PreviewModel(QObject):
             self._want(self._watch.run, self.case, self._newest[self.case])
 
     def _want(self, run: Run, case: str, iteration: int) -> None:
-        self._wanted = (run, case, iteration)
+        self._wanted, self._is_due = (run, case, iteration), True
         if self._job is None:
             self._read_next()
 
     def _read_next(self) -> None:
         wanted = self._wanted
         assert wanted is not None
+        self._is_due = False
         error: list[Seg3dError] = []
 
         def ended() -> None:
@@ -151,6 +162,8 @@ class PreviewModel(QObject):
                 self._read_next()  # somebody scrubs faster than files are read
             elif error and self._wanted is not None:
                 self.failed.emit(error[0])
+            if self._job is None:
+                self._read_one_ahead()
 
         self._job = start_job(
             lambda _job: self._read(*wanted),
@@ -158,6 +171,21 @@ class PreviewModel(QObject):
             failed=error.append,
             ended=ended,
         )
+
+    def _read_one_ahead(self) -> None:
+        if not self._ahead:
+            return
+        ahead = self._ahead.pop(0)
+
+        def ended() -> None:
+            self._job = None
+            if self._is_due and self._wanted is not None:
+                self._read_next()
+            else:
+                self._read_one_ahead()
+
+        # What cannot be read is said when somebody asks for it.
+        self._job = start_job(lambda _job: self._read(*ahead), ended=ended)
 
     def _read(self, run: Run, case: str, iteration: int) -> Preview:
         if self._record is None or self._record.run != run:
@@ -185,6 +213,7 @@ class _Record:
     _events: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     _labels: dict[int, str] = field(default_factory=dict)
     _case: _CaseFiles | None = None
+    _read_before: dict[tuple[str, int], tuple[int, Preview]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._reader = EventReader(self.run)
@@ -201,6 +230,18 @@ class _Record:
         if self._case is None or self._case.id != case:
             self._case = _CaseFiles.read(self.run, event, self._labels)
         files = self._case
+        path = self.run.folder / event["prediction"]
+        written = path.stat().st_mtime_ns if path.exists() else 0  # a run that is resumed may predict it again
+        known = self._read_before.pop((case, iteration), None)
+        if known is None or known[0] != written:
+            known = written, self._read(files, event)
+        self._read_before[case, iteration] = known  # the newest last
+        while len(self._read_before) > 1 and sum(_bytes(preview) for _, preview in self._read_before.values()) > _MOST_BYTES:
+            del self._read_before[next(iter(self._read_before))]
+        return known[1]
+
+    def _read(self, files: _CaseFiles, event: dict[str, Any]) -> Preview:
+        case = files.id
         prediction = place_mask(read_mask(self.run.folder / event["prediction"], overlapping=True), files.volume)
         errors = None
         if files.reference is not None:
@@ -241,6 +282,11 @@ class _CaseFiles:
         reference = place_mask(read_mask(run.folder / event["mask"], overlapping=True), volume) if event["mask"] else None
         mask = _picture(reference, f"{case} mask", labels) if reference is not None else None
         return cls(case, volume, Picture.of(volume, case), reference, mask)
+
+
+def _bytes(preview: Preview) -> int:
+    pictures = (picture for picture in (preview.prediction, preview.errors) if picture is not None)
+    return sum(layer[0].nbytes for picture in pictures for layer in picture.layers)
 
 
 def _picture(mask: Volume, name: str, labels: Mapping[int, str]) -> Picture:

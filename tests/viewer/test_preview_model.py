@@ -137,6 +137,35 @@ def test_who_scrubs_stays_there_until_the_newest_is_asked_for(viewer, session, r
     assert not (errors == MISSED).any()
 
 
+def test_what_was_read_ahead_is_shown_as_it_is_on_the_disk(viewer, session, run):
+    session.preview.show(run, "ball_a", 10)
+    session.preview.read_ahead(run, "ball_a", [20, 15, 30])  # 15 was not kept: nobody asked for it, so nothing is said
+    pump_until(lambda: session.preview._job is None, what="the predictions that may be asked for")
+    assert _shows(viewer, "ball_a epoch 1")
+    for iteration in (20, 30, 10):
+        session.preview.show(run, "ball_a", iteration)
+        pump_until(lambda: _shows(viewer, f"ball_a epoch {session.preview.shown[2] // 10}"))
+        shown = np.asarray(viewer.layers[f"ball_a epoch {iteration // 10}"].data)
+        assert np.array_equal(shown, _voxels(run, "ball_a", f"{iteration:07d}"))
+    # A run that is resumed predicts some iterations again.
+    path = run.folder / "previews" / "ball_a" / "0000020.nii.gz"
+    again = read_volume(path, "labels")
+    path.unlink()
+    write_volume(again.with_data(np.full_like(again.data, 7)), path)
+    session.preview.show(run, "ball_a", 20)
+    pump_until(lambda: _shows(viewer, "ball_a epoch 2"))
+    assert (np.asarray(viewer.layers["ball_a epoch 2"].data) == 7).all()
+
+
+def test_turned_off_and_on_while_it_reads_ahead(viewer, session, run):
+    session.preview.show(run, "ball_a", 10)
+    pump_until(lambda: _shows(viewer, "ball_a epoch 1"))
+    session.preview.read_ahead(run, "ball_a", [20, 30])
+    session.preview.set_on(False)
+    session.preview.set_on(True)
+    pump_until(lambda: _shows(viewer, "ball_a epoch 1"))
+
+
 def test_a_prediction_that_was_not_kept_is_said(session, run, qtbot):
     with qtbot.waitSignal(session.preview.failed) as said:
         session.preview.show(run, "ball_a", 15)
