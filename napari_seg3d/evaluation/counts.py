@@ -49,8 +49,8 @@ class Counts:
 
     @property
     def precision(self) -> float:
-        """Share of what was predicted that is right; NaN when nothing was predicted."""
-        return _share(self.tp, self.prediction)
+        """Share of what was predicted that is right; 0 when nothing was found of what is there, NaN when the label is in neither mask."""
+        return 0.0 if self.reference and not self.prediction else _share(self.tp, self.prediction)
 
     @property
     def recall(self) -> float:
