@@ -101,10 +101,11 @@ class PreprocessingConfig(_Section):
         description="Voxel edges in mm that every scan is resampled to. auto: the median of the training cases; native: leave each as "
         "it is. Choose a larger one when the scans are too big for the memory.",
     )
-    normalization: Literal["zscore", "rescale"] = Field(
-        "zscore",
+    normalization: Literal["auto", "zscore", "rescale", "ct"] = Field(
+        "auto",
         title="Normalisation",
-        description="zscore: mean 0 and standard deviation 1 for each scan, right for MR; rescale: 0.5 to 99.5 percentile to 0..1.",
+        description="zscore: mean 0 and standard deviation 1 for each scan, right for MR; rescale: 0.5 to 99.5 percentile to 0..1; ct: one "
+        "window of HU for all scans, from what the labels cover. auto: ct for CT, else zscore.",
     )
 
 

@@ -22,7 +22,7 @@ from napari_seg3d.training.clock import Clock
 from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.training.judge import Judge
 from napari_seg3d.training.losses import build_loss
-from napari_seg3d.training.plan import Plan, make_plan
+from napari_seg3d.training.plan import Plan, plan_for
 from napari_seg3d.training.progress import ProgressEvents
 from napari_seg3d.training.runs import Run
 from napari_seg3d.training.sampling import Sampler, make_loader
@@ -100,7 +100,7 @@ def _prepare_data(run: Run, config: TrainConfig) -> _Data:
     channels = {report.facts[case.id].channels for case in report.sound}
     if len(channels) > 1:
         raise TrainingError(f"The scans have different numbers of channels ({sorted(channels)}).", "Train on scans of one kind.")
-    plan = make_plan(config, [report.facts[name].grid for name in split.train], labels, channels.pop())
+    plan = plan_for(config, report, split.train)
     run.add_event("plan", **plan.as_event(), train_cases=len(split.train), validation_cases=len(split.validation))
     plan = _fitted(plan, [cases[name] for name in split.train], run)
     ordered = [cases[name] for name in (*split.train, *split.validation)]

@@ -6,7 +6,7 @@ from napari_seg3d.transforms.fit import fit, is_fitted
 from napari_seg3d.transforms.outcome import channels_after, grid_after, label_steps, labels_after
 from napari_seg3d.transforms.parameter import Parameter, TransformInfo
 from napari_seg3d.transforms.pipeline import Pipeline, Step
-from napari_seg3d.transforms.preprocess import preprocess, preprocessing_pipeline
+from napari_seg3d.transforms.preprocess import HU, preprocess, preprocessing_pipeline
 from napari_seg3d.transforms.recipe import (
     Recipe,
     check_augmentation,
@@ -21,6 +21,7 @@ from napari_seg3d.transforms.recipe import (
 from napari_seg3d.transforms.run import Trace, run
 
 __all__ = [
+    "HU",
     "Parameter",
     "Pipeline",
     "Recipe",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from napari_seg3d.errors import ReadError
@@ -11,22 +12,52 @@ from napari_seg3d.transforms.run import Trace, run
 from napari_seg3d.volumes import Volume, fault_of
 
 
-def preprocessing_pipeline(spacing: Sequence[float] | None, normalization: Literal["zscore", "rescale"]) -> Pipeline:
+@dataclass(frozen=True)
+class HU:
+    """How the numbers of CT are brought to about -2 to 2, by one rule for all scans.
+
+    Parameters
+    ----------
+    low, high : float
+        HU below and above are cut off.
+    mean, deviation : float
+        What becomes 0, and what is one unit away from it.
+    """
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+
+    def step(self) -> Step:
+        """Return the transform that does it."""
+        ends = [round((end - self.mean) / self.deviation, 6) for end in (self.low, self.high)]
+        window = {"level": round((self.low + self.high) / 2, 3), "width": round(self.high - self.low, 3), "out_min_max": ends}
+        return Step("HUWindow", window)
+
+
+def preprocessing_pipeline(
+    spacing: Sequence[float] | None, normalization: Literal["zscore", "rescale", "ct"], hu: HU | None = None
+) -> Pipeline:
     """Return the steps that bring every scan to one orientation, spacing and intensity range.
 
     Parameters
     ----------
     spacing : three floats or None
         Voxel edges along R, A and S in mm; None leaves each scan at its own.
-    normalization : {"zscore", "rescale"}
-        Mean 0 and standard deviation 1, or 0 to 1. Both first clip at the 0.5 and 99.5 percentile, because a few voxels of metal or
-        blood may be a thousand times brighter than tissue.
+    normalization : {"zscore", "rescale", "ct"}
+        Mean 0 and standard deviation 1, or 0 to 1, by each scan itself. Both first clip at the 0.5 and 99.5 percentile, because a few
+        voxels of metal or blood may be a thousand times brighter than tissue. For CT one rule for all scans.
+    hu : HU, optional
+        That rule; only for "ct".
     """
     steps = [Step("ToCanonical")]
     if spacing is not None:
         steps.append(
             Step("Resample", {"target": [float(edge) for edge in spacing], "label_interpolation": "majority", "antialias": True})
         )
+    if normalization == "ct" and hu is not None:
+        return Pipeline((*steps, hu.step()))
     steps.append(Step("RescaleIntensity", {"out_min_max": [0.0, 1.0], "percentiles": [0.5, 99.5]}))
     if normalization == "zscore":
         steps.append(Step("ZNormalization"))

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.training import TrainConfig
-from napari_seg3d.training.plan import planned_preprocessing
+from napari_seg3d.training.plan import Fingerprint, fingerprint_of, planned_preprocessing
 from napari_seg3d.transforms import (
     Pipeline,
     Recipe,
@@ -22,7 +22,6 @@ from napari_seg3d.transforms import (
     save_recipe,
 )
 from napari_seg3d.viewer.data_model import DataModel
-from napari_seg3d.volumes import Grid
 
 Kind = Literal["preprocessing", "augmentation"]
 KINDS: tuple[Kind, Kind] = ("preprocessing", "augmentation")
@@ -60,10 +59,10 @@ class RecipeModel(QObject):
         data.changed.connect(self._follow)
 
     @property
-    def grids(self) -> tuple[Grid, ...]:
-        """The grids of the cases of the data set that can train; none before it is checked."""
+    def fingerprint(self) -> Fingerprint | None:
+        """What the cases of the data set are like that can train; None before it is checked."""
         report = self._data.report
-        return tuple(report.facts[case.id].grid for case in report.sound if case.id in report.facts) if report else ()
+        return fingerprint_of(report) if report is not None and report.sound else None
 
     @property
     def label_values(self) -> tuple[int, ...]:
@@ -156,9 +155,11 @@ class RecipeModel(QObject):
 
     def _defaults(self) -> dict[Kind, tuple[Step, ...]]:
         # Without a data set there is no median: the scan in view keeps the spacing that it has.
-        spacing = {} if self.grids or self.config.preprocessing.spacing != "auto" else {"preprocessing.spacing": "native"}
+        known = self.fingerprint
+        spacing = {} if known or self.config.preprocessing.spacing != "auto" else {"preprocessing.spacing": "native"}
         auto = self.config.with_values({f"transforms.{kind}": "auto" for kind in KINDS} | spacing)
-        return {"preprocessing": planned_preprocessing(auto, self.grids).steps, "augmentation": augmentation_pipeline().steps}
+        preprocessing = planned_preprocessing(auto, known or Fingerprint((), {}))
+        return {"preprocessing": preprocessing.steps, "augmentation": augmentation_pipeline().steps}
 
     def _follow(self) -> None:
         """Tell that the default is another, if it is."""

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled
 from napari_seg3d.training import TrainConfig
-from napari_seg3d.training.plan import make_plan
+from napari_seg3d.training.plan import Fingerprint, make_plan
 from napari_seg3d.training.sampling import Sampler
 from napari_seg3d.transforms import Pipeline, Recipe, Trace, fit, is_fitted, preprocess, run
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.intensities import contrast_limits, glance_at
 from napari_seg3d.viewer.label_colours import label_colour
 from napari_seg3d.viewer.layers import LayerTuple, layer_data, sizes
-from napari_seg3d.volumes import Grid, Label, Volume, resample
+from napari_seg3d.volumes import Label, Volume, resample
 
 #: What is compared: the scan with the preprocessed scan, that with the augmented one, or the network's patch before and after augmentation.
 What = Literal["preprocessing", "augmentation", "network"]
@@ -90,8 +90,8 @@ class Ask:
         What a training would be started with, for the patch that the network is shown.
     settings : mapping of str to plain values
         The steps as dotted settings of that training.
-    grids : tuple of Grid
-        Of the cases that would be trained on; empty where no data set is open.
+    fingerprint : Fingerprint or None
+        Of the cases that would be trained on; None where no data set is open.
     values : tuple of int
         The labels that would be learnt; empty for those of the mask.
     difference : bool
@@ -109,7 +109,7 @@ class Ask:
     order: tuple[int, ...]
     config: TrainConfig
     settings: Mapping[str, Any]
-    grids: tuple[Grid, ...]
+    fingerprint: Fingerprint | None
     values: tuple[int, ...]
     difference: bool
 
@@ -365,7 +365,8 @@ def _network_input(scene: Scene, ask: Ask, kept: Kept, seed: int, cancelled: Cal
     """Return the patch without and with augmentation, by the plan, preprocessing and sampler of training."""
     labels = dict.fromkeys(ask.values or kept.values(scene) or (1,), "")
     config = ask.config.with_values(ask.settings)
-    plan = make_plan(config, ask.grids or (scene.image.grid,), labels, len(scene.image.data))
+    known = ask.fingerprint or Fingerprint((scene.image.grid,), labels)
+    plan = make_plan(config, replace(known, labels=labels, channels=len(scene.image.data)))
     image, mask = kept.prepared(scene, Pipeline.from_list(plan.spec.pipeline), cancelled)
     values = np.array([0, *sorted(plan.spec.labels)])
     target = np.zeros(image.grid.shape, np.uint8)

@@ -293,7 +293,7 @@ class TransformsModel(QObject):
             order=self.comparison.order,
             config=self.recipe.config,
             settings=self.recipe.settings(),
-            grids=self.recipe.grids,
+            fingerprint=self.recipe.fingerprint,
             values=self.recipe.label_values,
             difference=now.difference,
         )

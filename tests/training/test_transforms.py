@@ -13,7 +13,7 @@ from napari_seg3d.evaluation import dice
 from napari_seg3d.inference import Predictor, load_model
 from napari_seg3d.training import TrainConfig, start_run
 from napari_seg3d.training.cache import prepare
-from napari_seg3d.training.plan import make_plan
+from napari_seg3d.training.plan import Fingerprint, make_plan
 from napari_seg3d.transforms import Pipeline, Recipe, Step, fit, preprocess, run
 from napari_seg3d.volumes import Grid
 from tests.waiting import wait_for
@@ -116,16 +116,14 @@ def test_the_cache_is_that_of_the_steps_and_labels_go_through_them(config: Train
 
 def _plan(config: TrainConfig, changes: dict[str, object], grids: list[Grid] | None = None) -> object:
     grids = grids or [Grid((26, 24, 18), np.eye(4))]
-    return make_plan(config.with_values(changes), grids, {3: "ball", 7: "core"}, 1)
+    return make_plan(config.with_values(changes), Fingerprint(grids, {3: "ball", 7: "core"}))
 
 
 def test_the_plan_knows_what_the_steps_make(quick_config: TrainConfig) -> None:
     steps = [{"name": "ToCanonical"}, {"name": "Resample", "parameters": {"target": 2.0}}, {"name": "ContextSlices"}]
     plan = make_plan(
         quick_config.with_values({"transforms.preprocessing": steps, "sampling.patch_size": "auto"}),
-        [Grid((64, 48, 32), np.eye(4))],
-        {3: "ball", 7: "core"},
-        2,
+        Fingerprint([Grid((64, 48, 32), np.eye(4))], {3: "ball", 7: "core"}, channels=2),
     )
     assert plan.spacing == (2, 2, 2)
     assert plan.spec.patch_size == (32, 24, 16)
@@ -133,7 +131,7 @@ def test_the_plan_knows_what_the_steps_make(quick_config: TrainConfig) -> None:
     assert plan.augmentation is not None
     assert (
         make_plan(
-            quick_config.with_values({"sampling.augmentation": False}), [Grid((26, 24, 18), np.eye(4))], {3: "a"}, 1
+            quick_config.with_values({"sampling.augmentation": False}), Fingerprint([Grid((26, 24, 18), np.eye(4))], {3: "a"})
         ).augmentation
         is None
     )

@@ -17,7 +17,7 @@ from napari_seg3d.datasets import open_dataset, read_case_image, read_case_mask
 from napari_seg3d.errors import Cancelled, ConfigError
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.training.cache import prepare
-from napari_seg3d.training.plan import make_plan
+from napari_seg3d.training.plan import Fingerprint, make_plan
 from napari_seg3d.training.sampling import Sampler
 from napari_seg3d.transforms import Pipeline, Recipe, Step, augmentation_pipeline, preprocess, preprocessing_pipeline, run
 from napari_seg3d.viewer.frames import Frame
@@ -53,7 +53,7 @@ def ask(recipe: Recipe, what: str = "augmentation", **changes) -> Ask:
             "transforms.preprocessing": recipe.preprocessing.to_list(),
             "transforms.augmentation": recipe.augmentation.to_list(),
         },
-        grids=(),
+        fingerprint=None,
         values=(),
         difference=False,
     )
@@ -89,7 +89,7 @@ def test_the_patch_is_that_of_a_training_run(case, ball_dataset, recipe):
     known, image, mask = case
     wish = ask(recipe, "network", values=(3, 7))
     config = wish.config.with_values(wish.settings)
-    plan = make_plan(config, [image.grid], {3: "", 7: ""}, 1)
+    plan = make_plan(config, Fingerprint([image.grid], {3: "", 7: ""}))
     cached = prepare([known], Pipeline.from_list(plan.spec.pipeline), {3: "", 7: ""})
     sampler = Sampler(cached, plan.spec.patch_size, False, 0.5, plan.augmentation, plan.spacing, seed=3)
     patch, classes = sampler[0]
