@@ -27,6 +27,7 @@ from napari_seg3d.errors import Seg3dError
 
 #: Docks are laid out for this width; a laptop of 1366 pixels keeps more than two thirds of its screen for the scan.
 DOCK_WIDTH = 360
+_ANY_HEIGHT = 16_777_215  # what Qt calls no limit
 _STYLES = {"error": "color: #e06c60", "warning": "color: #e0b040", "info": ""}
 
 
@@ -129,6 +130,8 @@ class Folded(QCollapsible):
         self.setCollapsedIcon("▸")
         self.setExpandedIcon("▾")
         self.setDuration(0)
+        # Open, it is as high as what is in it, also when that grows later: another heading that is opened, an answer that comes.
+        self.toggled.connect(lambda is_open: content.setMaximumHeight(_ANY_HEIGHT if is_open else 0))
         self.collapse(animate=False)
 
 
