@@ -523,24 +523,25 @@ class TrainConfig(_Section):
             values[section][name] = value
         return self.parse(values)
 
-    def with_preset(self, name: str) -> Self:
-        """Return a copy with the settings of a preset, and defaults where it says nothing.
-
-        Where the data lie, what is recorded, the device, the budget and the seed stay as they are, unless the preset speaks of them.
-
-        Raises
-        ------
-        ConfigError
-            There is no preset of this name.
-        """
-        changes = preset_settings(name)
+    def with_defaults(self) -> Self:
+        """Return a copy with defaults, but the data, what is recorded, the device, the budget and the seed as they are."""
         values = self.to_dict()
         own = [*_OF_THE_USER]
         if self.optimization.minutes is None and self.optimization.max_iterations is None:
             own.append("epochs")  # the only end that the run has
         kept = {section: values[section] for section in ("data", "record", "device")}
         kept["optimization"] = {setting: values["optimization"][setting] for setting in own}
-        return self.parse(kept).with_values(changes)
+        return self.parse(kept)
+
+    def with_preset(self, name: str) -> Self:
+        """Return a copy with the settings of a preset, and what `with_defaults` leaves where it says nothing.
+
+        Raises
+        ------
+        ConfigError
+            There is no preset of this name.
+        """
+        return self.with_defaults().with_values(preset_settings(name))
 
     @classmethod
     def setting_names(cls) -> list[str]:
