@@ -114,7 +114,11 @@ class Run:
     @property
     def can_resume(self) -> bool:
         """Whether the run has ended before its time, and left a state to go on from."""
-        return self.saved_state.exists() and self.status().state in ("stopped", "failed", "died")
+        return self.can_resume_after(self.status())
+
+    def can_resume_after(self, status: Status) -> bool:
+        """Return whether the run can be resumed, given where it stands."""
+        return status.state in ("stopped", "failed", "died") and self.saved_state.exists()
 
     def config(self) -> TrainConfig:
         """Return what the run was asked to do."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_seg3d.viewer.data_model import DataModel
+from napari_seg3d.viewer.epochs import Epochs
 from napari_seg3d.viewer.label_table_model import LabelTableModel
 from napari_seg3d.viewer.ortho import OrthoViews
 from napari_seg3d.viewer.prediction_model import PredictionModel
 from napari_seg3d.viewer.preview_model import PreviewModel
 from napari_seg3d.viewer.run_watch import RunWatch
+from napari_seg3d.viewer.runs_model import RunsModel
 from napari_seg3d.viewer.scan_model import ScanModel
 from napari_seg3d.viewer.stage import Stage
 from napari_seg3d.viewer.transforms_model import TransformsModel
@@ -35,6 +37,10 @@ class Session(QObject):
         The loaded model and the prediction that is made.
     preview : PreviewModel
         The validation case of that run.
+    runs : RunsModel
+        The runs on this machine, and those that are compared.
+    epochs : Epochs
+        Which epoch of a run is looked at.
     stage : Stage
         The layers that all of these show.
     labels : LabelTableModel
@@ -56,6 +62,8 @@ class Session(QObject):
         self.watch = RunWatch()
         self.prediction = PredictionModel(viewer, self.stage)
         self.preview = PreviewModel(self.stage, self.watch)
+        self.runs = RunsModel(self.watch)
+        self.epochs = Epochs(self.stage, self.preview)
         self.labels = LabelTableModel(viewer)
         self.scans = ScanModel(viewer)
         self.window = WindowModel(viewer)
@@ -74,8 +82,9 @@ class Session(QObject):
         self._docks -= 1
         if self._docks == 0:
             self.watch.stop_looking()
+            self.runs.set_watched(False)
             self.transforms.forget()
-            for job in (self.data.job, self.prediction.job, self.labels.job, self.scans.job):
+            for job in (self.data.job, self.prediction.job, self.labels.job, self.scans.job, self.runs.job):
                 if job is not None:
                     job.cancel()
 

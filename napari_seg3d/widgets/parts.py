@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QShowEvent
@@ -24,6 +25,9 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_seg3d.errors import Seg3dError
+
+if TYPE_CHECKING:
+    from napari import Viewer
 
 #: Docks are laid out for this width; a laptop of 1366 pixels keeps more than two thirds of its screen for the scan.
 DOCK_WIDTH = 360
@@ -102,11 +106,20 @@ class Dock(QScrollArea):
                 return
 
 
+def dock_beside(dock: Dock, viewer: Viewer, kind: type[D], title: str) -> D:
+    """Return another of our docks in the same window, opened if it was not."""
+    found = dock.window().findChildren(kind)
+    return found[0] if found else viewer.window.add_plugin_dock_widget("napari-seg3d", title)[1]
+
+
 def _frame_of(dock: QWidget) -> QDockWidget | None:
     parent = dock.parentWidget()
     while parent is not None and not isinstance(parent, QDockWidget):
         parent = parent.parentWidget()
     return parent
+
+
+D = TypeVar("D", bound=Dock)
 
 
 class Folded(QCollapsible):

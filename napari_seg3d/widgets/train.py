@@ -168,10 +168,12 @@ class TrainDock(Dock):
         if path is None:
             return
         try:
-            config = TrainConfig.from_yaml(path)
+            self.use_settings(TrainConfig.from_yaml(path))
         except Seg3dError as error:
             self.notice.say_error(error)
-            return
+
+    def use_settings(self, config: TrainConfig) -> None:
+        """Fill the form, and open the data set that the settings were made for."""
         self.notice.say("")
         self.form.setValue(config)
         if self._data.folder != config.data.images or self._data.masks != config.data.masks:
