@@ -1,8 +1,8 @@
 """Preprocessed cases on disk, so that no epoch reads, decompresses or resamples a scan again.
 
-A case lies in a folder named after what it was made from: files (path, size, time of change; all files of a series), pipeline and
-labels. Change any of them and it is made anew; leave them, and the next run finds it. Folders that no run has used for a month are
-removed.
+A case lies in a folder named after what it was made from: files (path, size, time of change; all files of a series), pipeline, labels
+and what the mask means. Change any of them and it is made anew; leave them, and the next run finds it. Folders that no run has used for a
+month are removed.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.datasets import Case, files_of, read_case_image, read_case_mask
-from napari_seg3d.errors import Cancelled, DatasetError, WriteError
+from napari_seg3d.errors import Cancelled, DatasetError, DiskFull
+from napari_seg3d.evaluation.counts import UNKNOWN
 from napari_seg3d.files import user_folder, write_error
-from napari_seg3d.transforms import Pipeline, label_steps, preprocess, run
-from napari_seg3d.volumes import Grid, Volume, smallest_integer
+from napari_seg3d.training.config import TargetsConfig
+from napari_seg3d.training.survey import LOCATIONS, survey
+from napari_seg3d.training.targets import make_target
+from napari_seg3d.transforms import Pipeline
+from napari_seg3d.volumes import Grid
 
-_VERSION = 2
+_VERSION = 3
 _KEEP_SECONDS = 30 * 24 * 3600
-_LOCATIONS = 20_000
 _HEADERS = (".mhd", ".hdr", ".nhdr")  # of formats that keep the voxels in a second file
 
 
@@ -49,6 +53,10 @@ class CachedCase:
         The preprocessed grid, and the file's own.
     lowest : float
         Lowest value of the preprocessed scan, with which it is padded.
+    outside : int
+        What the target is around the scan: 0, background, or 255, unknown.
+    counts : mapping of int to int
+        Voxels of each label that occurs on the preprocessed grid; 0 is the background as far as it is known.
     """
 
     id: str
@@ -56,27 +64,44 @@ class CachedCase:
     grid: Grid
     native: Grid
     lowest: float
+    outside: int
+    counts: Mapping[int, int]
 
     @property
     def image(self) -> NDArray[np.float32]:
         """The preprocessed scan ``(C, I, J, K)``."""
-        return np.load(self.folder / "image.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return self._array("image")
 
     @property
-    def target(self) -> NDArray[np.integer]:
-        """The class of every voxel of the preprocessed grid ``(I, J, K)``."""
-        return np.load(self.folder / "target.npy", mmap_mode="r")  # type: ignore[no-any-return]
+    def target(self) -> NDArray[np.uint8]:
+        """What the network should answer ``(T, I, J, K)``, on the preprocessed grid."""
+        return self._array("target")
 
     @property
-    def reference(self) -> NDArray[np.integer]:
-        """The class of every voxel of the native grid, in the file's order: what validation compares with."""
-        return np.load(self.folder / "reference.npy", mmap_mode="r")  # type: ignore[no-any-return]
+    def reference(self) -> NDArray[np.uint8]:
+        """The same on the native grid ``(T, I, J, K)``, in the file's order: what validation compares with."""
+        return self._array("reference")
 
     @property
-    def locations(self) -> dict[int, NDArray[np.integer]]:
-        """Some voxel indices ``(n, 3)`` of each class that occurs, on the preprocessed grid."""
-        with np.load(self.folder / "locations.npz") as stored:
-            return {int(name): stored[name] for name in stored.files}
+    def locations(self) -> Mapping[int, NDArray[np.integer]]:
+        """Some voxel indices ``(n, 3)`` of each label that occurs, and of the known background (0), on the preprocessed grid."""
+        voxels = self._array("locations")
+        ends = np.cumsum([min(count, LOCATIONS) for count in self.counts.values()]).tolist()
+        return {label: voxels[start:end] for label, start, end in zip(self.counts, [0, *ends[:-1]], ends, strict=True)}
+
+    @property
+    def slices(self) -> NDArray[np.bool_]:
+        """Which slices across each axis hold which label, as in a `Survey`."""
+        return self._array("slices")
+
+    @property
+    def pieces(self) -> NDArray[np.integer]:
+        """The boxes of the connected pieces of labels, as in a `Survey`."""
+        return self._array("pieces")
+
+    def _array(self, name: str) -> NDArray[Any]:
+        # Opened anew each time: a map that stays open keeps the pages that were read, until the memory is full of them.
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r")  # type: ignore[no-any-return]
 
 
 def prepare(
@@ -87,6 +112,7 @@ def prepare(
     cancelled: Callable[[], bool] | None = None,
     merged: Mapping[int, int] | None = None,
     forbidden: Collection[str] = (),
+    targets: TargetsConfig | None = None,
 ) -> list[CachedCase]:
     """Return every case preprocessed, making those that are not on disk yet.
 
@@ -97,20 +123,24 @@ def prepare(
     pipeline : Pipeline
         The preprocessing.
     labels : mapping of int to str
-        Mask values to learn; class 1 is the lowest. Other values become background.
+        Mask values to learn, after the preprocessing; class 1 is the lowest. Other values become background.
     progress, cancelled : callable, optional
         Told (done, total) after, and asked before, each case.
     merged : mapping of int to int, optional
         What the values in the masks count as: that of the data set.
     forbidden : collection of str
         Ids that must not be among the cases: those of the test set.
+    targets : TargetsConfig, optional
+        What the masks mean, with its `kind` decided (see `targets.settled`); left out, complete and exclusive.
 
     Raises
     ------
     DatasetError
         A case is forbidden.
-    WriteError
-        The disk is full.
+    LabelError
+        Labels overlap, and `targets` does not say so.
+    DiskFull
+        The next case does not fit.
     Cancelled
         `cancelled` returned True.
     """
@@ -120,23 +150,24 @@ def prepare(
     root = user_folder("cache") / "cases"
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     _remove_unused(root)
-    values = sorted(labels)
+    meaning = targets or TargetsConfig()
     made: dict[str, CachedCase] = {}
 
     def one(case: Case) -> CachedCase:
         if cancelled is not None and cancelled():
             raise Cancelled("The preparation was cancelled.")
-        return _prepare_one(case, pipeline, values, root, merged or {})
+        return _prepare_one(case, pipeline, sorted(labels), root, merged or {}, meaning)
 
     # Threads, not processes: reading, resampling and writing happen outside the interpreter lock, and one case each bounds the memory.
+    unique = list({case.id: case for case in cases}.values())
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(one, case) for case in cases]
+        futures = [pool.submit(one, case) for case in unique]
         try:
             for future in as_completed(futures):
                 cached = future.result()
                 made[cached.id] = cached
                 if progress is not None:
-                    progress(len(made), len(cases))
+                    progress(len(made), len(unique))
         except BaseException:
             for future in futures:
                 future.cancel()
@@ -144,44 +175,39 @@ def prepare(
     return [made[case.id] for case in cases]
 
 
-def _prepare_one(case: Case, pipeline: Pipeline, values: list[int], root: Path, merged: Mapping[int, int]) -> CachedCase:
-    folder = root / _key(case, pipeline, values, merged)
+def _prepare_one(
+    case: Case, pipeline: Pipeline, values: list[int], root: Path, merged: Mapping[int, int], targets: TargetsConfig
+) -> CachedCase:
+    folder = root / _key(case, pipeline, values, merged, targets)
     if not (folder / "case.json").exists():
         image = read_case_image(case)
-        mask = read_case_mask(case, image, merged)
-        processed, target, reference = _in_classes(pipeline, image, mask, values)
+        mask = read_case_mask(case, image, merged, overlapping=targets.kind == "overlapping")
+        processed, target, reference = make_target(pipeline, image, mask, values, targets)
+        found = survey(target, len(values))
+        description = {
+            "grid": _as_lists(processed.grid),
+            "native": _as_lists(image.grid),
+            "lowest": float(processed.data.min()),
+            "outside": 0 if targets.known == "all" else UNKNOWN,
+            "counts": list(found.counts.items()),
+        }
+        locations = np.concatenate([np.zeros((0, 3), np.uint16), *(found.locations[label] for label in found.counts)])
         arrays = {"image": processed.data, "target": target, "reference": reference}
-        description = {"grid": _as_lists(processed.grid), "native": _as_lists(image.grid), "lowest": float(processed.data.min())}
-        _store(folder, arrays, _locations(target), description)
+        arrays |= {"locations": locations, "slices": found.slices, "pieces": found.pieces}
+        _store(folder, arrays, description)
     else:
         os.utime(folder)
     stored = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-    return CachedCase(case.id, folder, _grid(stored["grid"]), _grid(stored["native"]), stored["lowest"])
+    grids = (_grid(stored["grid"]), _grid(stored["native"]))
+    return CachedCase(case.id, folder, *grids, stored["lowest"], stored["outside"], dict(stored["counts"]))
 
 
-def _in_classes(
-    pipeline: Pipeline, image: Volume, mask: Volume, values: list[int]
-) -> tuple[Volume, NDArray[np.integer], NDArray[np.integer]]:
-    """Return the preprocessed scan, and the classes on its grid and on the native one."""
-    relabelling = label_steps(pipeline)
-    if relabelling.steps:
-        # Such steps speak of the values in the mask; what validation compares with must have gone through them too.
-        processed, target = preprocess(pipeline, image, mask)
-        _, reference = run(relabelling, image, mask)
-        assert target is not None
-        assert reference is not None
-        return processed, _to_classes(target.data, values)[0], _to_classes(reference.data, values)[0]
-    reference = mask.with_data(_to_classes(mask.data, values))
-    processed, target = preprocess(pipeline, image, reference)
-    assert target is not None
-    return processed, target.data[0], reference.data[0]
-
-
-def _key(case: Case, pipeline: Pipeline, values: list[int], merged: Mapping[int, int]) -> str:
+def _key(case: Case, pipeline: Pipeline, values: list[int], merged: Mapping[int, int], targets: TargetsConfig) -> str:
     paths = [path.absolute() for path in files_of(case)]
     files = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for path in paths for file in _files_of(path)]
     parts = [part.value for part in case.parts]
-    text = json.dumps([_VERSION, files, pipeline.to_list(), values, parts, sorted(merged.items())])
+    meaning = targets.model_dump() | {"kind": "overlapping" if targets.kind == "overlapping" else "exclusive"}
+    text = json.dumps([_VERSION, files, pipeline.to_list(), values, parts, sorted(merged.items()), meaning])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -194,32 +220,11 @@ def _files_of(path: Path) -> list[Path]:
     return [path]
 
 
-def _to_classes(data: NDArray[np.generic], values: list[int]) -> NDArray[np.integer]:
-    classes = np.zeros(data.shape, dtype=smallest_integer(0, len(values)))
-    for index, value in enumerate(values, start=1):
-        classes[data == value] = index
-    return classes
-
-
-def _locations(target: NDArray[np.generic]) -> dict[str, NDArray[np.uint16]]:
-    # Enough voxels to aim at; the same ones every time, so that a run can be repeated.
-    random = np.random.default_rng(0)
-    found = {}
-    for index in np.unique(target):
-        voxels = np.argwhere(target == index)
-        if len(voxels) > _LOCATIONS:
-            voxels = voxels[random.choice(len(voxels), _LOCATIONS, replace=False)]
-        found[str(index)] = voxels.astype(np.uint16)
-    return found
-
-
-def _store(
-    folder: Path, arrays: Mapping[str, NDArray[np.generic]], locations: Mapping[str, NDArray[np.uint16]], description: object
-) -> None:
+def _store(folder: Path, arrays: Mapping[str, NDArray[np.generic]], description: object) -> None:
     needed = sum(array.nbytes for array in arrays.values())
     free = shutil.disk_usage(folder.parent).free
     if free < needed:
-        raise WriteError(
+        raise DiskFull(
             f"The disk is full: {folder.parent} has {free / 1e6:.0f} MB left, the next case needs {needed / 1e6:.0f} MB.",
             "Free some space, or set NAPARI_SEG3D_HOME to a folder on a larger disk.",
         )
@@ -227,7 +232,6 @@ def _store(
     try:
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array)
-        np.savez(temporary / "locations.npz", **locations)  # type: ignore[arg-type]  # the stubs take the names for options
         (temporary / "case.json").write_text(json.dumps(description), encoding="utf-8")
         try:
             temporary.rename(folder)

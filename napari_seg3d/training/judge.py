@@ -121,7 +121,7 @@ class Judge:
         self._draw(result.shown, name)
         # The truth as it is learnt: out of however many files, with labels merged.
         if not (self._run.folder / reference).exists():
-            self._draw(self._cases[0].reference, reference)
+            self._draw(self._cases[0].reference[0], reference)
         self._run.add_event(
             "preview",
             case=self._shown.id,

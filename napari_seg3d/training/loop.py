@@ -21,11 +21,12 @@ from napari_seg3d.training.cache import CachedCase, prepare
 from napari_seg3d.training.clock import Clock
 from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.training.judge import Judge
+from napari_seg3d.training.loader import Batches, make_loader
 from napari_seg3d.training.losses import build_loss
 from napari_seg3d.training.plan import Plan, plan_for
 from napari_seg3d.training.progress import ProgressEvents
 from napari_seg3d.training.runs import Run
-from napari_seg3d.training.sampling import Sampler, make_loader
+from napari_seg3d.training.sampling import make_sampler
 from napari_seg3d.training.sides import choose_sides
 from napari_seg3d.transforms import Pipeline, fit, is_fitted
 from napari_seg3d.volumes import Volume
@@ -112,6 +113,7 @@ def _prepare_data(run: Run, config: TrainConfig) -> _Data:
         run.stop_asked,
         dataset.merged,
         forbidden=split.test,
+        targets=config.targets.model_copy(update={"kind": plan.spec.targets}),
     )
     # The case to watch: the one that shows most labels.
     shown = max((cases[name] for name in split.validation), key=lambda case: (len(report.facts[case.id].label_counts), case.id))
@@ -151,16 +153,10 @@ def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
     model, optimizer = fabric.setup(network, optimizer)
     _save_environment(run, plan, sum(weight.numel() for weight in network.parameters()))
 
-    sampler = Sampler(
-        data.train,
-        plan.spec.patch_size,
-        config.sampling.mode == "whole",
-        config.sampling.foreground,
-        plan.augmentation,
-        plan.spacing,
-        wishes.seed,
+    sampler = make_sampler(
+        data.train, plan.spec, config, batch_size=plan.batch_size, spacing=plan.spacing, augmentation=plan.augmentation
     )
-    batches = iter(make_loader(sampler, plan.batch_size, 1 if config.device.workers == "auto" else config.device.workers))
+    batches = Batches(make_loader(sampler, plan.batch_size, plan.workers))
     iterations_per_epoch = math.ceil(len(data.train) / plan.batch_size)
     clock = Clock((wishes.minutes or math.inf) * 60, wishes.max_iterations)
     judge = Judge(run, config, clock, predictor, data.validation, data.shown)

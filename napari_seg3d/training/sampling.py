@@ -1,4 +1,4 @@
-"""What the network is shown: patches or whole scans, cut from the cache and augmented.
+"""What the network is shown: patches, slices or whole scans, cut from the cache and augmented.
 
 Sample number n of a run is a pure function of the seed and n. It does not matter which process makes it, nor how many there are, nor
 whether the run was interrupted in between.
@@ -6,24 +6,24 @@ whether the run was interrupted in between.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import count
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_seg3d.errors import TrainingError
+from napari_seg3d.evaluation.counts import UNKNOWN
+from napari_seg3d.inference import ModelSpec
+from napari_seg3d.networks.planes import AXIS, Plane, neighbours
+from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.transforms import Pipeline, augment
-
-if TYPE_CHECKING:
-    import torch
-    from torch.utils.data import DataLoader
+from napari_seg3d.transforms.augment import in_plane
 
 T = TypeVar("T", bound=np.generic)
-Patch = tuple[NDArray[np.float32], NDArray[np.uint8]]
+Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 class Prepared(Protocol):
@@ -34,80 +34,288 @@ class Prepared(Protocol):
         """``(C, I, J, K)``."""
 
     @property
-    def target(self) -> NDArray[np.integer]:
-        """The class of every voxel ``(I, J, K)``."""
+    def target(self) -> NDArray[np.uint8]:
+        """``(T, I, J, K)``: class indices, or 0 and 1 for each of several overlapping labels; 255 is unknown."""
 
     @property
     def locations(self) -> Mapping[int, NDArray[np.integer]]:
-        """Some voxel indices ``(n, 3)`` of each class that occurs."""
+        """Some voxel indices ``(n, 3)`` of each label that occurs, and of the known background (0)."""
+
+    @property
+    def slices(self) -> NDArray[np.bool_]:
+        """Which slices across each axis hold which label, as in a `Survey`."""
+
+    @property
+    def pieces(self) -> NDArray[np.integer]:
+        """The boxes of the connected pieces of labels, as in a `Survey`."""
+
+    @property
+    def counts(self) -> Mapping[int, int]:
+        """Voxels of each label that occurs, and of the known background (0)."""
 
     @property
     def lowest(self) -> float:
         """What a scan that is smaller than a patch is padded with."""
 
+    @property
+    def outside(self) -> int:
+        """What the target is around the scan: 0, background, or 255, unknown."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Sampler:
     """The endless series of samples of a run, as a map-style torch data set.
+
+    A sample is an image and what the network should answer: ``(C, i, j, k)`` and ``(T, i, j, k)``, of slices ``(C, a, b)`` and
+    ``(T, a, b)``; float32 and uint8, where 255 is unknown.
 
     Parameters
     ----------
     cases : sequence of Prepared
         What to cut from. Each is used once before any is used again.
     patch_size : three ints
-        Sides of a sample; a smaller scan is padded with its lowest value, around the case.
+        Sides of a sample, of slices the two sides and 1; a smaller scan is padded with its lowest value, around the case.
+    dims : {2, 3}
+        Slices or volumes.
     whole : bool
-        Samples are whole scans, cropped or padded around their middle.
+        Samples are whole scans or slices, cropped or padded around their middle.
+    draw : {"mixed", "uniform", "labels", "lesions"}
+        Where patches come from: a share of them around labelled voxels and at least one of each batch, the rest anywhere; anywhere; all
+        around labelled voxels; or anywhere in a window around one connected piece of a label.
     foreground : float
-        Share of patches centred on a labelled voxel.
+        With ``"mixed"``: share of patches around a labelled voxel.
+    weights : mapping of int to float
+        How often each label (1, 2, …; 0 is the background) is aimed at; empty: all but the background equally often.
+    window : three ints, optional
+        With ``"lesions"``: the window around a piece; left out, one and a half patches.
+    positive : bool
+        Only slices that hold a label are drawn.
+    planes : tuple of {"axial", "coronal", "sagittal"}
+        Along which slices are cut.
+    context : int
+        Neighbours on each side of a slice that are further channels, as `with_context` orders them.
     augmentation : Pipeline or None
         Random changes.
     spacing : three floats
-        Voxel edges in mm.
+        Voxel edges along R, A and S in mm.
     seed : int
         Start of all random numbers.
+    batch_size : int
+        Samples of one step, over all processes.
+
+    Notes
+    -----
+    The cases with labels are spread evenly over each round, so that with ``"mixed"`` every batch holds a labelled patch wherever at
+    least one case in `batch_size` has labels.
+    Where masks are painted in part, each patch holds at least one known voxel: one of unknown voxels alone would teach nothing.
     """
 
     cases: Sequence[Prepared]
     patch_size: tuple[int, int, int]
-    whole: bool
-    foreground: float
-    augmentation: Pipeline | None
-    spacing: tuple[float, float, float]
-    seed: int
+    dims: Literal[2, 3] = 3
+    whole: bool = False
+    draw: Literal["mixed", "uniform", "labels", "lesions"] = "mixed"
+    foreground: float = 0.5
+    weights: Mapping[int, float] = field(default_factory=dict)
+    window: tuple[int, int, int] | None = None
+    positive: bool = False
+    planes: tuple[Plane, ...] = ("axial",)
+    context: int = 0
+    augmentation: Pipeline | None = None
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    seed: int = 0
+    batch_size: int = 1
 
-    def __getitem__(self, index: int) -> Patch:
+    def __getitem__(self, index: int) -> Sample:
         random = np.random.default_rng((self.seed, index))
-        case = self.cases[_order(self.seed, index // len(self.cases), len(self.cases))[index % len(self.cases)]]
-        image, target = case.image, case.target
-        if self.whole:
-            start = [(side - patch) // 2 for side, patch in zip(target.shape, self.patch_size, strict=True)]
-        else:
-            start = self._corner(case, target.shape, random)
-        patch = cut(image, start, self.patch_size, case.lowest)
-        classes = cut(target[np.newaxis], start, self.patch_size, 0)[0].astype(np.uint8)
-        if self.augmentation is None:
-            return patch, classes
-        return augment(self.augmentation, patch, classes, self.spacing, seed=int(random.integers(2**62)))
+        case = self.case_of(index)
+        plane = self.planes[int(random.integers(len(self.planes)))] if self.dims == 2 else None
+        order = _order_of(plane)
+        image = case.image.transpose(0, *(1 + axis for axis in order))
+        target = case.target.transpose(0, *(1 + axis for axis in order))
+        start = self._corner(case, order, index, random)
+        patch = self._cut_image(image, start, case.lowest)
+        wanted = cut(target, start, self.patch_size, case.outside)
+        steps = self._steps[plane]
+        if steps is not None:
+            i, j, k = (self.spacing[axis] for axis in order)
+            patch, wanted = augment(steps, patch, wanted, (i, j, k), self.augmentation_seed(index), outside=case.outside)
+        return (patch, wanted) if plane is None else (patch[..., 0], wanted[..., 0])
 
-    def _corner(self, case: Prepared, shape: tuple[int, ...], random: np.random.Generator) -> list[int]:
-        lowest = [min(0, side - patch) for side, patch in zip(shape, self.patch_size, strict=True)]
-        highest = [max(0, side - patch) for side, patch in zip(shape, self.patch_size, strict=True)]
-        corner = [int(random.integers(low, high + 1)) for low, high in zip(lowest, highest, strict=True)]
-        if random.random() < self.foreground:
-            locations = {index: voxels for index, voxels in case.locations.items() if index > 0}
-            if locations:  # a case may have an empty mask
-                voxels = locations[int(random.choice(sorted(locations)))]
-                centre = voxels[random.integers(len(voxels))].astype(int)
-                corner = [
-                    int(np.clip(middle - patch // 2, low, high)) if high > 0 else at
-                    for middle, patch, low, high, at in zip(centre, self.patch_size, lowest, highest, corner, strict=True)
-                ]
+    @cached_property
+    def _steps(self) -> dict[Plane | None, Pipeline | None]:
+        if self.augmentation is None or self.dims == 3:
+            return dict.fromkeys((None, *self.planes), self.augmentation)
+        return {plane: in_plane(self.augmentation, plane) for plane in self.planes}
+
+    def augmentation_seed(self, index: int) -> int:
+        """Return the seed of the random changes of a sample."""
+        return int(np.random.SeedSequence((self.seed, 2, index)).generate_state(1, np.uint64)[0] >> 2)
+
+    def _cut_image(self, image: NDArray[np.float32], start: Sequence[int], fill: float) -> NDArray[np.float32]:
+        if not self.context:
+            return cut(image, start, self.patch_size, fill)
+        places = neighbours(start[2], self.context, image.shape[3])
+        return np.concatenate([cut(image, (*start[:2], place), self.patch_size, fill) for place in places])
+
+    # -- which case -----------------------------------------------------------------------------------------------------------------------
+
+    def case_of(self, index: int) -> Prepared:
+        """Return the case that a sample is cut from."""
+        return self.cases[self._case(index)]
+
+    def _case(self, index: int) -> int:
+        order = _order(self.seed, index // len(self.cases), self._labelled)
+        return int(order[index % len(self.cases)])
+
+    @cached_property
+    def _labelled(self) -> tuple[bool, ...]:
+        return tuple(any(label > 0 for label in case.counts) for case in self.cases)
+
+    def _is_aimed(self, index: int) -> bool:
+        """Return whether a sample is to show a label: always, never, or as the draw for its batch says."""
+        if self.draw != "mixed" or not self.foreground:
+            return self.draw == "labels"
+        batch, place = divmod(index, self.batch_size)
+        random = np.random.default_rng((self.seed, 3, batch))
+        aimed = random.random(self.batch_size) < self.foreground
+        able = np.array([self._labelled[self._case(batch * self.batch_size + other)] for other in range(self.batch_size)])
+        if able.any() and not (aimed & able).any():
+            aimed[random.choice(np.flatnonzero(able))] = True
+        return bool(aimed[place])
+
+    # -- where in the case ----------------------------------------------------------------------------------------------------------------
+
+    def _corner(self, case: Prepared, order: tuple[int, int, int], index: int, random: np.random.Generator) -> list[int]:
+        """Return the first voxel of a sample along the axes in `order`; of a slice the last one is its number."""
+        shape = [case.target.shape[1 + axis] for axis in order]
+        low = [min(0, side - patch) for side, patch in zip(shape, self.patch_size, strict=True)]
+        high = [max(0, side - patch) for side, patch in zip(shape, self.patch_size, strict=True)]
+        corner = [int(random.integers(first, last + 1)) for first, last in zip(low, high, strict=True)]
+        if self.dims == 2:
+            corner[2] = self._slice(case, order[2], shape[2], random)
+        wanted = self._around_a_piece(case, order, random) if self.draw == "lesions" else None
+        if wanted is None:
+            wanted = self._around_a_voxel(case, order, index, random)
+        if wanted is not None:
+            # Where the scan is smaller than the patch, it may lie anywhere in it.
+            corner = [
+                int(np.clip(first, least, most)) if most > 0 else at
+                for first, least, most, at in zip(wanted, low, high, corner, strict=True)
+            ]
+        if self.whole:
+            middle = [(side - patch) // 2 for side, patch in zip(shape, self.patch_size, strict=True)]
+            corner = middle if self.dims == 3 else [*middle[:2], corner[2]]
         return corner
+
+    def _slice(self, case: Prepared, axis: int, count: int, random: np.random.Generator) -> int:
+        marked = case.slices[axis, :, :count]
+        usable = np.flatnonzero(marked[1:].any(axis=0) if self.positive else marked.any(axis=0))
+        return int(random.choice(usable)) if len(usable) else int(random.integers(count))
+
+    def _around_a_voxel(
+        self, case: Prepared, order: tuple[int, int, int], index: int, random: np.random.Generator
+    ) -> list[int] | None:
+        """Return where a patch begins that shows a label or, of a mask that is painted in part, anything known; None: anywhere."""
+        locations = case.locations
+        if self._is_aimed(index):
+            label = self._label([label for label in locations if label > 0 or label in self.weights], random)
+            if label is not None:
+                voxel = locations[label][random.integers(len(locations[label]))]
+                return [int(voxel[axis]) - patch // 2 for axis, patch in zip(order, self.patch_size, strict=True)]
+        if case.outside == UNKNOWN and case.counts and not (self.dims == 2 and self.positive):
+            labels, voxels = zip(*case.counts.items(), strict=True)
+            label = int(random.choice(labels, p=np.array(voxels) / sum(voxels)))
+            voxel = locations[label][random.integers(len(locations[label]))]
+            # Anywhere in the patch, so that what lies around it is seen from all sides.
+            return [int(voxel[axis]) - int(random.integers(patch)) for axis, patch in zip(order, self.patch_size, strict=True)]
+        return None
+
+    def _around_a_piece(self, case: Prepared, order: tuple[int, int, int], random: np.random.Generator) -> list[int] | None:
+        pieces = case.pieces
+        label = self._label(np.unique(pieces[:, 0]).tolist(), random)
+        if label is None:
+            return None
+        chosen = np.asarray(random.choice(pieces[pieces[:, 0] == label]))
+        first, end = chosen[1:4][list(order)], chosen[4:][list(order)]
+        patch = np.array(self.patch_size)
+        window = np.maximum(np.array(self.window) if self.window is not None else patch + patch // 2, patch)
+        start = (first + end) // 2 - window // 2 + random.integers(0, window - patch + 1)
+        if self.dims == 2:
+            start[2] = random.integers(first[2], end[2])
+        return [int(place) for place in start]
+
+    def _label(self, labels: Sequence[int], random: np.random.Generator) -> int | None:
+        """Draw one of some labels by their weights."""
+        weights = np.array([self.weights.get(label, 0.0) if self.weights else 1.0 for label in labels])
+        if not weights.sum():
+            return None
+        return int(random.choice(labels, p=weights / weights.sum()))
+
+
+def make_sampler(
+    cases: Sequence[Prepared],
+    spec: ModelSpec,
+    config: TrainConfig,
+    *,
+    batch_size: int,
+    spacing: tuple[float, float, float],
+    augmentation: Pipeline | None,
+) -> Sampler:
+    """Return the samples of a run.
+
+    Parameters
+    ----------
+    cases : sequence of Prepared
+        Those that train. Those that cannot teach what is asked for are left out: nothing known in them, or no label where only labels are
+        looked at.
+    spec : ModelSpec
+        The model that is trained, for its patches, slices and labels.
+    config : TrainConfig
+        For sampling and seed.
+    batch_size : int
+        Samples of one step, over all processes.
+    spacing : three floats
+        Voxel edges along R, A and S in mm.
+    augmentation : Pipeline or None
+        Random changes.
+
+    Raises
+    ------
+    TrainingError
+        No case is left.
+    """
+    wishes = config.sampling
+    is_flat = spec.network.dims == 2
+    needs_labels = wishes.draw in ("labels", "lesions") or (is_flat and wishes.slices == "positive")
+    used = [case for case in cases if any(label > 0 or not needs_labels for label in case.counts)]
+    if not used:
+        raise TrainingError(
+            "None of the training cases holds a label." if needs_labels else "None of the training cases is painted anywhere.",
+            "Paint some slices, or check that Targets says what is painted in the masks.",
+        )
+    labels = {value: index for index, value in enumerate(spec.label_values)}
+    return Sampler(
+        cases=used,
+        patch_size=spec.patch_size,
+        dims=spec.network.dims,
+        whole=spec.mode == "whole",
+        draw=wishes.draw,
+        foreground=wishes.foreground,
+        weights={labels[value]: weight for value, weight in wishes.label_weights.items() if value in labels},
+        window=wishes.window,
+        positive=is_flat and wishes.slices == "positive",
+        planes=spec.planes,
+        context=spec.context if is_flat else 0,
+        augmentation=augmentation,
+        spacing=spacing,
+        seed=config.optimization.seed,
+        batch_size=batch_size,
+    )
 
 
 def cut(array: NDArray[T], start: Sequence[int], size: Sequence[int], fill: float) -> NDArray[T]:
-    """Return a block of `array` ``(C, I, J, K)``; places outside get `fill`."""
+    """Return a block of `array` ``(C, I, J, K)``, in memory in that order; places outside get `fill`."""
     inside, place = [slice(None)], [slice(None)]
     for first, length, side in zip(start, size, array.shape[1:], strict=True):
         low = min(max(0, first), side)
@@ -116,45 +324,30 @@ def cut(array: NDArray[T], start: Sequence[int], size: Sequence[int], fill: floa
         place.append(slice(low - first, high - first))
     block = array[tuple(inside)]
     if block.shape[1:] == tuple(size):
-        return np.array(block)
+        return np.array(block, order="C", subok=False)
     out = np.full((array.shape[0], *size), fill, dtype=array.dtype)
     out[tuple(place)] = block
     return out
 
 
-def make_loader(sampler: Sampler, batch_size: int, workers: int, first: int = 0) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """Return a loader of endless batches, beginning with sample number `first`."""
-    from torch.utils.data import DataLoader
-
-    return DataLoader(
-        sampler,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=_Numbers(first),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=4 if workers > 0 else None,
-        worker_init_fn=_one_thread,
-        # Forking a process that already computes with many threads can hang it; a fresh interpreter cannot.
-        multiprocessing_context="spawn" if workers > 0 else None,
-    )
+def _order_of(plane: Plane | None) -> tuple[int, int, int]:
+    """Return the axes of a volume in the order in which a sample has them: of slices, that across them is the last."""
+    if plane is None:
+        return 0, 1, 2
+    first, second = (axis for axis in range(3) if axis != AXIS[plane])
+    return first, second, AXIS[plane]
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    first: int
-
-    def __iter__(self) -> Iterator[int]:
-        return count(self.first)
-
-
-def _one_thread(_worker: int) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    if hasattr(os, "nice"):
-        os.nice(1)  # the network goes first when both want the last core
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, cases: int) -> NDArray[np.integer]:
-    return np.random.default_rng((seed, 1, epoch)).permutation(cases)
+@lru_cache(maxsize=8)
+def _order(seed: int, epoch: int, labelled: tuple[bool, ...]) -> NDArray[np.integer]:
+    """Return the cases of a round in random order, those with labels at even distances."""
+    random = np.random.default_rng((seed, 1, epoch))
+    having = np.array(labelled, dtype=bool)
+    count, total = int(having.sum()), len(labelled)
+    # The same places in each round, so that the distances hold from the end of one to the beginning of the next as well.
+    places = np.zeros(total, dtype=bool)
+    places[np.arange(count) * total // max(count, 1)] = True
+    order = np.empty(total, dtype=np.int64)
+    order[places] = random.permutation(np.flatnonzero(having))
+    order[~places] = random.permutation(np.flatnonzero(~having))
+    return order

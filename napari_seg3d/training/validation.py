@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled
-from napari_seg3d.evaluation import Evaluation, EvaluationRow, dice_per_label
+from napari_seg3d.evaluation import Evaluation, EvaluationRow, counts
 from napari_seg3d.inference import Predictor
 from napari_seg3d.training.cache import CachedCase
 
@@ -22,22 +22,22 @@ class Validation:
     Parameters
     ----------
     evaluation : Evaluation
-        Dice and volumes of each case and label, as comparing the predicted files would give them.
-    shown : array or None
-        Class indices of the case to show, on its native grid.
+        Each case and label, as comparing the predicted files would give them.
+    shown : mapping of str to array
+        Of each case to be shown, by its id, what the model says ``(T, I, J, K)`` on its native grid.
     seconds : float
         How long it took.
     """
 
     evaluation: Evaluation
-    shown: NDArray[np.integer] | None
+    shown: Mapping[str, NDArray[np.integer]]
     seconds: float
 
 
 def validate(
     predictor: Predictor,
     cases: Sequence[CachedCase],
-    shown: str,
+    shown: Collection[str],
     progress: Callable[[int, int], None],
     cancelled: Callable[[], bool],
     seconds: float,
@@ -49,11 +49,11 @@ def validate(
     predictor : Predictor
         The model as it is now, in evaluation mode.
     cases : sequence of CachedCase
-        Whom to judge it by.
-    shown : str
-        Id of the case whose prediction is given back.
+        Whom to judge it by. Voxels that are unknown in a reference are left out.
+    shown : collection of str
+        Ids of the cases whose predictions are given back.
     progress, cancelled : callable
-        Told (done, total) after, and asked before, each case.
+        Told (done, total) after each case, and asked before each and between its windows.
     seconds : float
         After how long no further case is begun.
 
@@ -65,20 +65,24 @@ def validate(
     start = time.perf_counter()
     labels = sorted(predictor.labels.items())
     rows: list[EvaluationRow] = []
-    classes_shown = None
+    kept = {}
     for done, case in enumerate(cases, start=1):
         if cancelled():
             raise Cancelled("The validation was stopped.")
-        classes = predictor.classes(np.array(case.image), case.grid, case.native)[0]
-        reference = case.reference
-        millilitres = case.native.voxel_volume / 1000
-        dice = dice_per_label(classes, reference, range(1, len(labels) + 1))
-        for index, (value, name) in enumerate(labels, start=1):
-            wanted, predicted = np.count_nonzero(reference == index), np.count_nonzero(classes == index)
-            rows.append(EvaluationRow(case.id, value, name, dice[index], wanted * millilitres, predicted * millilitres))
-        if case.id == shown:
-            classes_shown = classes
+        predicted = predictor.classes(np.array(case.image), case.grid, case.native, cancelled=cancelled)
+        found = counts(predicted, case.reference, len(labels))
+        volume = case.native.voxel_volume
+        rows += [EvaluationRow.of(case.id, *label, voxels, volume) for label, voxels in zip(labels, found, strict=True)]
+        if case.id in shown:
+            kept[case.id] = predicted
         progress(done, len(cases))
         if time.perf_counter() - start > seconds:
             break
-    return Validation(Evaluation(tuple(rows)), classes_shown, time.perf_counter() - start)
+    return Validation(Evaluation(tuple(rows)), kept, time.perf_counter() - start)
+
+
+def together(parts: Sequence[Validation]) -> Validation:
+    """Return the validation that several processes carried out, each a share of the cases."""
+    rows = tuple(row for part in parts for row in part.evaluation.rows)
+    shown = {case: predicted for part in parts for case, predicted in part.shown.items()}
+    return Validation(Evaluation(rows), shown, max(part.seconds for part in parts))

@@ -108,7 +108,7 @@ class _Majority:
         for name, mask in _masks(subject).items():
             data, affine = before[name]
             voxels = np.linalg.solve(affine, mask.affine)
-            mask.set_data(_majority(data, tuple(mask.spatial_shape), voxels[:3, 3], np.diag(voxels)[:3]))
+            mask.set_data(majority(data, tuple(mask.spatial_shape), voxels[:3, 3], np.diag(voxels)[:3]))
         return subject
 
 
@@ -153,7 +153,9 @@ def _masks(subject: torchio.Subject) -> dict[str, torchio.LabelMap]:
     return {name: image for name, image in images if isinstance(image, torchio.LabelMap)}
 
 
-def _majority(data: torch.Tensor, size: tuple[int, ...], first: Any, factor: Any) -> torch.Tensor:
+def majority(
+    data: torch.Tensor, size: tuple[int, ...], first: Any, factor: Any, *, background_counts: bool = True
+) -> torch.Tensor:
     """Return the label that fills most of each new voxel.
 
     Parameters
@@ -164,6 +166,8 @@ def _majority(data: torch.Tensor, size: tuple[int, ...], first: Any, factor: Any
         Of the new grid, whose axes run along those of the old one.
     first, factor : three floats
         Where the first new voxel lies, in old voxels, and how many old ones a new one is wide.
+    background_counts : bool
+        Whether a voxel of which most is 0 becomes 0; otherwise any label in it wins.
     """
     out = torch.zeros(size, dtype=data.dtype)
     best, total = torch.zeros(size), torch.zeros(size)
@@ -180,18 +184,19 @@ def _majority(data: torch.Tensor, size: tuple[int, ...], first: Any, factor: Any
             places = float(first[axis]) + torch.arange(size[axis], dtype=torch.float64) * float(factor[axis])
             near = torch.nonzero((places > window[axis].start - 1 - width) & (places < window[axis].stop + width)).ravel()
             block.append(slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 0))
-            share = _mean_over(share, axis, places[block[-1]], width, window[axis].start, data.shape[1 + axis])
+            share = mean_over(share, axis, places[block[-1]], width, window[axis].start, data.shape[1 + axis])
         i, j, k = block
         total[i, j, k] += share
         better = share > best[i, j, k]
         best[i, j, k][better] = share[better]
         out[i, j, k][better] = value
     # What no label fills is background; of halves the label wins, or thin structures would vanish.
-    out[best < 1 - total - _ROUNDING] = 0
+    if background_counts:
+        out[best < 1 - total - _ROUNDING] = 0
     return out[None]
 
 
-def _mean_over(data: torch.Tensor, axis: int, places: torch.Tensor, width: float, start: int, length: int) -> torch.Tensor:
+def mean_over(data: torch.Tensor, axis: int, places: torch.Tensor, width: float, start: int, length: int) -> torch.Tensor:
     """Return the mean over `width` voxels around places along an axis.
 
     `data` is constant within each voxel, begins at voxel `start` of an axis of `length`, and is 0 beyond what it covers.

@@ -15,9 +15,12 @@ from napari.utils.colormaps import Colormap
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled
+from napari_seg3d.evaluation.counts import UNKNOWN
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.training.plan import Fingerprint, make_plan
-from napari_seg3d.training.sampling import Sampler
+from napari_seg3d.training.sampling import Sampler, make_sampler
+from napari_seg3d.training.survey import Surveyed
+from napari_seg3d.training.targets import classes_of, known_voxels
 from napari_seg3d.transforms import Pipeline, Recipe, Trace, fit, is_fitted, preprocess, run
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.intensities import contrast_limits, glance_at
@@ -33,7 +36,6 @@ Pair = tuple[Volume, Volume | None]
 _BINS = 96
 _SAMPLED = 50_000  # voxels that a histogram is made of
 _THUMBNAIL = 96
-_MARKS = 2000  # labelled voxels that a patch may be centred on; training keeps more, of which any is as good
 _DIFFERENCE = Colormap([[0.2, 0.5, 1.0], [0.0, 0.0, 0.0], [1.0, 0.6, 0.1]], name="less and more")
 
 
@@ -351,16 +353,6 @@ def _apply(
 # -- the patch that the network is shown ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class _InMemory:
-    """A preprocessed case as `Sampler` wants it, without a folder."""
-
-    image: NDArray[np.float32]
-    target: NDArray[np.integer]
-    locations: Mapping[int, NDArray[np.integer]]
-    lowest: float
-
-
 def _network_input(scene: Scene, ask: Ask, kept: Kept, seed: int, cancelled: Callable[[], bool]) -> tuple[Pair, Pair]:
     """Return the patch without and with augmentation, by the plan, preprocessing and sampler of training."""
     labels = dict.fromkeys(ask.values or kept.values(scene) or (1,), "")
@@ -368,21 +360,27 @@ def _network_input(scene: Scene, ask: Ask, kept: Kept, seed: int, cancelled: Cal
     known = ask.fingerprint or Fingerprint((scene.image.grid,), labels)
     plan = make_plan(config, replace(known, labels=labels, channels=len(scene.image.data)))
     image, mask = kept.prepared(scene, Pipeline.from_list(plan.spec.pipeline), cancelled)
-    values = np.array([0, *sorted(plan.spec.labels)])
-    target = np.zeros(image.grid.shape, np.uint8)
+    values, is_overlapping = sorted(plan.spec.labels), plan.spec.targets == "overlapping"
+    target = np.zeros((len(values) if is_overlapping else 1, *image.grid.shape), np.uint8)
+    meaning = config.targets
     if mask is not None:
-        for index, value in enumerate(values[1:], start=1):
-            target[mask.data[0] == value] = index
-    marked = {index: np.argwhere(target == index) for index in range(1, len(values))}
-    marked = {index: found[:: -(-len(found) // _MARKS)] for index, found in marked.items() if len(found)}
-    case = _InMemory(np.asarray(image.data, np.float32), target, marked, float(image.data.min()))
-    is_whole, patch_size = plan.spec.mode == "whole", plan.spec.patch_size
-    plain = Sampler([case], patch_size, is_whole, config.sampling.foreground, None, plan.spacing, seed)
+        target = classes_of(mask.data, values, is_overlapping)
+        painted = known_voxels(mask, meaning)
+        if painted is not None:
+            target[:, ~painted] = UNKNOWN
+    outside = 0 if mask is None or meaning.known == "all" else UNKNOWN
+    case = Surveyed(np.asarray(image.data, np.float32), target, len(values), outside)
+    config = config.with_values({"optimization.seed": seed})
+    plain = make_sampler([case], plan.spec, config, batch_size=1, spacing=plan.spacing, augmentation=None)
 
     def pair(sampler: Sampler) -> Pair:
-        patch, classes = sampler[0]
+        patch, wanted = sampler[0]
+        if plan.spec.network.dims == 2:
+            patch, wanted = patch[..., np.newaxis], wanted[..., np.newaxis]
         affine = np.diag([*plan.spacing, 1.0])
-        found = Volume(values[classes][np.newaxis].astype(np.int32), affine, "labels") if mask is not None else None
+        wanted = np.where(wanted == UNKNOWN, 0, wanted)
+        shown = wanted * np.arange(1, len(wanted) + 1)[:, None, None, None] if is_overlapping else np.array([0, *values])[wanted]
+        found = Volume(shown.astype(np.int32), affine, "labels") if mask is not None else None
         return Volume(patch, affine, is_oriented=scene.image.is_oriented), found
 
     return pair(plain), pair(replace(plain, augmentation=plan.augmentation))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from napari_seg3d.datasets import open_dataset
 from napari_seg3d.training.cache import CachedCase, prepare
-from napari_seg3d.training.sampling import Sampler, cut, make_loader
+from napari_seg3d.training.loader import make_loader
+from napari_seg3d.training.sampling import Sampler, cut
 from napari_seg3d.transforms import augmentation_pipeline, preprocessing_pipeline
 from napari_seg3d.volumes import read_volume
 
@@ -21,18 +22,18 @@ def cached(ball_dataset: Path) -> list[CachedCase]:
 
 
 def _sampler(cases: list[CachedCase], **changes: object) -> Sampler:
-    settings = {"patch_size": (12, 12, 12), "whole": False, "foreground": 0.5, "augmentation": augmentation_pipeline()}
-    return Sampler(cases, **{**settings, **changes}, spacing=(1, 1, 1), seed=4)  # type: ignore[arg-type]
+    settings = {"cases": cases, "patch_size": (12, 12, 12), "augmentation": augmentation_pipeline(), "seed": 4}
+    return Sampler(**{**settings, **changes})  # type: ignore[arg-type]
 
 
 def test_a_cached_case_is_the_case(cached: list[CachedCase], ball_dataset: Path) -> None:
     for case, source in zip(cached, open_dataset(ball_dataset).pairs, strict=True):
         mask = read_volume(source.mask, "labels")
-        assert np.array_equal(np.array([0, 3, 7])[case.reference], mask.data[0])
-        assert np.array_equal(np.array([0, 3, 7])[case.target], mask.canonical().data[0])
+        assert np.array_equal(np.array([0, 3, 7])[case.reference], mask.data)
+        assert np.array_equal(np.array([0, 3, 7])[case.target], mask.canonical().data)
         assert case.native.matches(mask.grid)
         for index, voxels in case.locations.items():
-            assert (case.target[tuple(voxels.T)] == index).all()
+            assert (case.target[0][tuple(voxels.T)] == index).all()
 
 
 def test_nothing_is_prepared_twice(cached: list[CachedCase], ball_dataset: Path) -> None:
@@ -74,11 +75,11 @@ def test_each_case_is_seen_once_an_epoch(cached: list[CachedCase]) -> None:
 
 def test_foreground_patches_show_each_label(cached: list[CachedCase]) -> None:
     only_labels = _sampler(cached, foreground=1.0, augmentation=None, patch_size=(8, 8, 8))
-    centres = [only_labels[number][1][4, 4, 4] for number in range(80)]
+    centres = [only_labels[number][1][0, 4, 4, 4] for number in range(80)]
     share_of_core = np.mean([centre == 2 for centre in centres])
     assert 0.3 < share_of_core < 0.7, "a small label is aimed at as often as a large one"
     anywhere = _sampler(cached, foreground=0.0, augmentation=None, patch_size=(8, 8, 8))
-    labelled = [bool(sampler[number][1][4, 4, 4]) for sampler in (only_labels, anywhere) for number in range(80)]
+    labelled = [bool(sampler[number][1][0, 4, 4, 4]) for sampler in (only_labels, anywhere) for number in range(80)]
     assert all(labelled[:80])
     assert np.mean(labelled[80:]) < 0.6
 

@@ -110,8 +110,8 @@ def test_the_cache_is_that_of_the_steps_and_labels_go_through_them(config: Train
         image, labels = run(pipeline, scan, mask)
         assert labels is not None
         assert np.array_equal(one.image, image.data)
-        assert np.array_equal(one.target, labels.data[0] == 3)
-        assert np.array_equal(one.reference > 0, np.isin(mask.data[0], (3, 7)))
+        assert np.array_equal(one.target, labels.data == 3)
+        assert np.array_equal(one.reference > 0, np.isin(mask.data, (3, 7)))
 
 
 def _plan(config: TrainConfig, changes: dict[str, object], grids: list[Grid] | None = None) -> object:

@@ -18,7 +18,7 @@ from napari_seg3d.errors import Cancelled, ConfigError
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.training.cache import prepare
 from napari_seg3d.training.plan import Fingerprint, make_plan
-from napari_seg3d.training.sampling import Sampler
+from napari_seg3d.training.sampling import make_sampler
 from napari_seg3d.transforms import Pipeline, Recipe, Step, augmentation_pipeline, preprocess, preprocessing_pipeline, run
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.layers import layer_data
@@ -91,11 +91,12 @@ def test_the_patch_is_that_of_a_training_run(case, ball_dataset, recipe):
     config = wish.config.with_values(wish.settings)
     plan = make_plan(config, Fingerprint([image.grid], {3: "", 7: ""}))
     cached = prepare([known], Pipeline.from_list(plan.spec.pipeline), {3: "", 7: ""})
-    sampler = Sampler(cached, plan.spec.patch_size, False, 0.5, plan.augmentation, plan.spacing, seed=3)
+    config = config.with_values({"optimization.seed": 3})
+    sampler = make_sampler(cached, plan.spec, config, batch_size=1, spacing=plan.spacing, augmentation=plan.augmentation)
     patch, classes = sampler[0]
     compared = compare(scene_of(image, mask), wish, Kept(), never)
     assert np.array_equal(compared.after[0][0], patch[0].transpose(2, 1, 0))
-    assert np.array_equal(compared.after[1][0], np.array([0, 3, 7])[classes].transpose(2, 1, 0))
+    assert np.array_equal(compared.after[1][0], np.array([0, 3, 7])[classes[0]].transpose(2, 1, 0))
     plain = replace(sampler, augmentation=None)[0][0]
     assert np.array_equal(compared.before[0][0], plain[0].transpose(2, 1, 0))
 

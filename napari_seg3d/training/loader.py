@@ -1,0 +1,200 @@
+"""Batches for the network, made ahead of time by other processes; and how long the network had to wait for them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from napari_seg3d.errors import Seg3dError, TrainingError
+from napari_seg3d.training.sampling import Sample, Sampler
+
+if TYPE_CHECKING:
+    import torch
+    from torch.utils.data import DataLoader
+
+    Batch = tuple[torch.Tensor, torch.Tensor]
+
+#: More processes than this make no batch sooner.
+_MOST_WORKERS = 12
+_FEWER = "Choose fewer Loader processes, or 0 to make the samples in the training itself."
+
+
+def choose_workers(wish: int | str, accelerator: str, ranks: int = 1) -> int:
+    """Return how many processes make samples.
+
+    Parameters
+    ----------
+    wish : int or "auto"
+        What was asked for.
+    accelerator : str
+        Where the network computes. A CPU has to do both: one process then makes samples, at a lower priority.
+    ranks : int
+        Processes that train on this machine.
+    """
+    if wish != "auto":
+        return int(wish)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if accelerator == "cpu" else min(_MOST_WORKERS, max(1, cores // ranks - 1))
+
+
+def make_loader(
+    sampler: Sampler, batch_size: int, workers: int, first: int = 0, rank: int = 0, ranks: int = 1, *, pinned: bool = False
+) -> DataLoader[Any]:
+    """Return a loader of endless batches.
+
+    Parameters
+    ----------
+    sampler : Sampler
+        Makes the samples.
+    batch_size : int
+        Samples of a batch.
+    workers : int
+        Processes that make them; 0: none, they are made when they are asked for.
+    first : int
+        Number of the first sample: ``batch_size * ranks`` times the steps that were done before.
+    rank, ranks : int
+        Which of several processes asks that train together. Their batches of a step make up the batch of one process with so many times
+        the batch size.
+    pinned : bool
+        Whether batches lie where a GPU fetches them from by itself.
+    """
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        _Answers(sampler),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        sampler=_Numbers(first, batch_size, rank, ranks),
+        collate_fn=_collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=(4 if workers <= 4 else 2) if workers > 0 else None,
+        worker_init_fn=_one_thread,
+        # Forking a process that already computes with many threads can hang it; a fresh interpreter cannot.
+        multiprocessing_context="spawn" if workers > 0 else None,
+        pin_memory=pinned,
+    )
+
+
+class Batches:
+    """The batches of a loader, one after the other, and the share of the time that was spent waiting for them.
+
+    Parameters
+    ----------
+    loader : DataLoader
+        From `make_loader`.
+
+    Raises
+    ------
+    Seg3dError
+        When a sample cannot be made, or a process that makes them has ended.
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self._batches: Iterator[Any] | None = iter(loader)
+        self.reset()
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Batch:
+        """Return images ``(N, C, ...)`` and targets ``(N, T, ...)``."""
+        if self._batches is None:
+            raise StopIteration
+        asked = time.perf_counter()
+        try:
+            batch = next(self._batches)
+        except RuntimeError as error:
+            raise worker_error(error) or error from error
+        finally:
+            self._waited += time.perf_counter() - asked
+        if isinstance(batch, _Failure):
+            raise batch.error
+        image, target = batch
+        return image, target
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the time since the last `reset` that was spent in waiting for a batch, 0 to 1."""
+        passed = time.perf_counter() - self._since
+        return min(1.0, self._waited / passed) if passed > 0 else 0.0
+
+    def reset(self) -> None:
+        """Begin to measure anew."""
+        self._since, self._waited = time.perf_counter(), 0.0
+
+    def close(self) -> None:
+        """End the processes that make samples."""
+        self._batches = None  # torch ends them with the iterator
+
+
+def worker_error(error: RuntimeError) -> TrainingError | None:
+    """Return the end of a loader process in words, or None where torch complains of something else.
+
+    Torch may say it anywhere in the training, not only where a batch is asked for.
+    """
+    if "DataLoader worker" not in str(error) and "unable to open shared memory" not in str(error):
+        return None
+    return TrainingError(
+        "A process that makes the samples has ended, most likely because the memory (or /dev/shm in a container) was full.",
+        _FEWER,
+    )
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What went wrong while a sample was made; exceptions lose their words on the way out of a process."""
+
+    error: Seg3dError
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """A sampler that says what is wrong instead of raising it."""
+
+    sampler: Sampler
+
+    def __getitem__(self, index: int) -> Sample | _Failure:
+        try:
+            return self.sampler[index]
+        except Seg3dError as error:
+            return _Failure(error)
+        except OSError as error:
+            what = f"A sample cannot be read from the cache ({error})."
+            return _Failure(TrainingError(what, "Do not empty the cache during a training; start the run again."))
+        except MemoryError:
+            return _Failure(TrainingError("There is no memory left for the samples.", _FEWER))
+
+
+def _collate(samples: Sequence[Sample | _Failure]) -> Batch | _Failure:
+    from torch.utils.data import default_collate
+
+    failed = [sample for sample in samples if isinstance(sample, _Failure)]
+    if failed:
+        return failed[0]
+    image, target = default_collate(list(samples))
+    return image, target
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    first: int
+    batch_size: int
+    rank: int
+    ranks: int
+
+    def __iter__(self) -> Iterator[int]:
+        for step in count():
+            start = self.first + (step * self.ranks + self.rank) * self.batch_size
+            yield from range(start, start + self.batch_size)
+
+
+def _one_thread(_worker: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        os.nice(1)  # the network goes first when both want the last core
