@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,25 +12,39 @@ from rich.table import Table
 from napari_seg3d.cli.app import CONSOLE, ERRORS, progress_bar, teller
 from napari_seg3d.errors import ConfigError, Seg3dError
 
+if TYPE_CHECKING:
+    from napari_seg3d.datasets import Case
+
 _SHOWN_LABELS = 6
 
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A checkpoint file, or a run folder (its best checkpoint is taken).")],
     scans: Annotated[
-        list[Path] | None, typer.Argument(help="Scans, folders of scans, and DICOM series: a folder each, at any depth.")
+        list[Path] | None,
+        typer.Argument(
+            help="Scans, folders of scans, and DICOM series: a folder each, at any depth; or a data set: its folder, dataset.yaml or CSV."
+        ),
     ] = None,
     out: Annotated[
         Path,
         typer.Option(help="Folder for the masks; each gets the name and, where that can be written, the format of its scan."),
     ] = Path("predictions"),
     validation: Annotated[bool, typer.Option(help="Predict the validation cases of the run.")] = False,
-    mode: Annotated[str, typer.Option(help="auto (as trained), patches or whole.")] = "auto",
+    mode: Annotated[
+        str, typer.Option(help="auto (as trained), patches or whole (whole scans, or whole slices for a 2D network).")
+    ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, 32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, 32, bf16 or 16.")] = "auto",
     format_: Annotated[
-        str, typer.Option("--format", help="Ending of the masks, such as .nii.gz, .nrrd or .dcm (DICOM SEG, for series).")
+        str,
+        typer.Option(
+            "--format",
+            help="Ending of the masks, such as .nii.gz, .nrrd, .dcm (DICOM SEG, for series) or .npy (rows x columns x labels, for "
+            "radiographs).",
+        ),
     ] = "",
+    per_label: Annotated[bool, typer.Option(help="Write a file for each label, such as case_liver.nii.gz.")] = False,
     resample_irregular: Annotated[
         bool, typer.Option(help="Resample series that are tilted or unevenly spaced; their masks lie on the resampled grid.")
     ] = False,
@@ -38,10 +52,10 @@ def predict(
 ) -> None:
     """Predict the masks of scans, each on its scan's own grid.
 
-    Masks of DICOM scans are NIfTI unless asked otherwise. A scan that cannot be predicted is reported and the rest goes on; the exit
-    status is then 1.
+    Masks of DICOM scans are NIfTI unless asked otherwise. Labels that overlap have a channel each in the file. A scan that cannot be
+    predicted is reported and the rest goes on; the exit status is then 1.
     """
-    from napari_seg3d.datasets import find_scans, mask_name, read_case_image
+    from napari_seg3d.datasets import mask_name, read_case_image
     from napari_seg3d.training import Run
     from napari_seg3d.volumes import MASK_SUFFIXES
 
@@ -55,34 +69,61 @@ def predict(
         raise ConfigError(
             f"{model} is no run folder, so it has no validation cases.", "Give the run folder, or the scans to predict."
         )
-    cases = run.cases("validation") if validation and run is not None else find_scans(scans or [])
+    cases = run.cases("validation") if validation and run is not None else _cases(scans or [])
 
     from napari_seg3d.inference import Predictor
-    from napari_seg3d.volumes import write_volume
+    from napari_seg3d.volumes import write_label_files, write_volume
 
     predictor = Predictor.load(run.best if run is not None else model, device, precision)
     table = Table(title=f"{len(cases)} scans, model {predictor.name}")
-    shown = sorted(predictor.labels.items())[:_SHOWN_LABELS]
+    shown = sorted(predictor.stored_labels.items())[:_SHOWN_LABELS]
     for column in ("scan", *(f"{name} (ml)" for _, name in shown), "seconds"):
         table.add_column(column, justify="left" if column == "scan" else "right")
     failed: list[Seg3dError] = []
+    notes: list[str] = []
     with progress_bar() as bar:
         told = teller(bar, "Predicting")
         for done, case in enumerate(cases, start=1):
             try:
                 image = read_case_image(case, resample_irregular)
                 prediction = predictor.predict(image, mode)  # type: ignore[arg-type]
-                write_volume(prediction.labels, out / mask_name(case, ending), overwrite=overwrite)
-                volumes = [
-                    f"{(prediction.labels.data == value).sum() * image.grid.voxel_volume / 1000:.2f}" for value, _ in shown
-                ]
+                labels, file = prediction.labels, out / mask_name(case, ending)
+                if file.suffix == ".png" and not ending and len(labels.data) > 1:
+                    file = file.with_suffix(".npy")  # a pixel of a picture has one label
+                if per_label:
+                    write_label_files(labels, file, overwrite=overwrite)
+                else:
+                    write_volume(labels, file, overwrite=overwrite)
+                millilitres = image.grid.voxel_volume / 1000
+                volumes = [f"{(labels.data == value).sum() * millilitres:.2f}" for value, _ in shown]
                 table.add_row(case.id, *volumes, f"{prediction.seconds:.2f}")
+                notes += [f"{case.id}: {note}" for note in prediction.notes]
             except Seg3dError as error:
                 failed.append(error)
             told(done, len(cases))
     CONSOLE.print(table)
-    CONSOLE.print(f"{len(cases) - len(failed)} masks are in [bold]{escape(str(out))}[/].", highlight=False)
+    CONSOLE.print(
+        f"{len(cases) - len(failed)} {'scans have their masks' if per_label else 'masks are'} in [bold]{escape(str(out))}[/].",
+        highlight=False,
+    )
+    for note in notes:
+        CONSOLE.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
     for failure in failed:
         ERRORS.print(f"[bold red]Error:[/] {escape(str(failure))}", highlight=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _cases(scans: list[Path]) -> list[Case]:
+    """Return the scans among files and folders, or those of the one data set that is named."""
+    from napari_seg3d.datasets import find_scans, open_dataset
+
+    if len(scans) == 1 and scans[0].exists() and _is_dataset(scans[0]):
+        return list(open_dataset(scans[0]).cases)
+    return find_scans(scans)
+
+
+def _is_dataset(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() in (".yaml", ".yml", ".csv")
+    return any((path / name).exists() for name in ("dataset.yaml", "dataset.json", "images", "imagesTr"))

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     import torch
 
 Mode = Literal["auto", "patches", "whole"]
+_MOST_CHANNELS = 64
 _NOTHING = "The first network found nothing in this scan that the second could segment: everything is background."
+
+_RENUMBERED = f"The labels overlap and their values go beyond {_MOST_CHANNELS}: they are numbered anew, from 1, in the order of their values."
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Prediction:
     Parameters
     ----------
     labels : Volume
-        On the scan's own grid and in its voxel order, with the scan's source. Overlapping labels have a channel each, which holds 0 and
-        c + 1 in channel c, in the order of their values in the model.
+        On the scan's own grid and in its voxel order, with the scan's source. Overlapping labels have a channel each: channel c holds 0
+        and c + 1, where c + 1 is the value of the label. Values beyond 64 are numbered anew, from 1.
     seconds : float
         How long it took, from the scan in memory to the labels.
     notes : tuple of str
@@ -121,6 +124,12 @@ class Predictor:
         """Mask value -> name, without the background."""
         return dict(self.spec.labels)
 
+    @property
+    def stored_labels(self) -> dict[int, str]:
+        """Value -> name as in predictions, where values that are too large for channels are numbered anew."""
+        names = dict(sorted(self.labels.items()))
+        return dict(enumerate(names.values(), start=1)) if self._has_channels and max(names) > _MOST_CHANNELS else names
+
     def predict(
         self, volume: Volume, mode: Mode = "auto", progress: Progress | None = None, cancelled: CancelCheck | None = None
     ) -> Prediction:
@@ -145,17 +154,18 @@ class Predictor:
             `cancelled` returned True.
         """
         start = time.perf_counter()
+        notes = (_RENUMBERED,) if set(self.stored_labels) != set(self.labels) else ()
         if self.roi is None:
             classes = self._classes_of(volume, mode, progress, cancelled)
         else:
             box = self.find(volume, cancelled)
             part = crop(volume, box) if box is not None else None
             if box is None or part is None or fault_of(part) is not None:
-                return Prediction(self._as_volume(None, volume), time.perf_counter() - start, (_NOTHING,))
+                return Prediction(self._as_volume(None, volume), time.perf_counter() - start, (*notes, _NOTHING))
             inside = self._classes_of(part, mode, progress, cancelled)
             classes = np.zeros((len(inside), *volume.grid.shape), dtype=inside.dtype)
             classes[(slice(None), *box)] = inside
-        return Prediction(self._as_volume(classes, volume), time.perf_counter() - start)
+        return Prediction(self._as_volume(classes, volume), time.perf_counter() - start, notes)
 
     def find(self, volume: Volume, cancelled: CancelCheck | None = None) -> Box | None:
         """Return the box of a scan that the second network of a cascade sees, None when the first one finds nothing.
@@ -275,16 +285,15 @@ class Predictor:
 
     def _as_volume(self, classes: NDArray[np.integer] | None, scan: Volume) -> Volume:
         """Return classes ``(T, I, J, K)`` as labels of the scan; None stands for background alone."""
-        names = dict(sorted(self.labels.items()))
-        if self.spec.targets == "overlapping" and len(names) > 1:
-            # Channels can stand for no other values than these.
-            names = dict(enumerate(names.values(), start=1))
-            values = np.array(list(names), dtype=smallest_integer(0, len(names)))
-            data = (classes if classes is not None else np.zeros((len(names), *scan.grid.shape), np.uint8)) * values[
-                :, None, None, None
-            ]
+        names = self.stored_labels
+        values = np.array(list(names))
+        if self._has_channels:
+            dtype = smallest_integer(0, int(values.max()))
+            data = np.zeros((values.max(), *scan.grid.shape), dtype)
+            if classes is not None:
+                data[values - 1] = classes * values.astype(dtype)[:, None, None, None]
         else:
-            lookup = np.array(self.spec.label_values, dtype=smallest_integer(0, max(names)))
+            lookup = np.array(self.spec.label_values, dtype=smallest_integer(0, int(values.max())))
             data = lookup[classes if classes is not None else np.zeros((1, *scan.grid.shape), np.uint8)]
         return Volume(
             data,
@@ -294,6 +303,10 @@ class Predictor:
             labels={value: Label(name) for value, name in names.items()},
             is_oriented=scan.is_oriented,
         )
+
+    @property
+    def _has_channels(self) -> bool:
+        return self.spec.targets == "overlapping" and len(self.labels) > 1
 
     def _forward(self, images: NDArray[np.float32]) -> torch.Tensor:
         import torch

@@ -77,7 +77,8 @@ def _masks(volume: Volume, name: str) -> dict[int, NDArray[np.generic]]:
     """Return ``(1, I, J, K)`` of 0 and 1 for each label that is painted or named."""
     data = as_labels(volume.data, name)
     if len(data) > 1:
-        return {channel + 1: (data[channel : channel + 1] != 0).astype(np.uint8) for channel in range(len(data))}
+        channels = [channel for channel in range(len(data)) if channel + 1 in volume.labels or data[channel].any()]
+        return {channel + 1: (data[channel : channel + 1] != 0).astype(np.uint8) for channel in channels}
     values = sorted({int(value) for value in np.unique(data)} | set(volume.labels) - {0})
     return {value: np.equal(data, value).astype(np.uint8) for value in values if value != 0}
 

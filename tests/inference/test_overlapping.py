@@ -38,22 +38,29 @@ def _ramp() -> Volume:
     return Volume(np.ascontiguousarray(data, np.int16), np.diag([-1.0, 2.0, -3.0, 1.0]))
 
 
-def test_each_label_has_a_channel_of_its_own_and_its_name() -> None:
+def test_each_label_has_the_channel_of_its_value_and_its_name() -> None:
     scan = _ramp()
-    predictor = _predictor({7: "core", 3: "ball"}, 0.255, 0.755)
+    predictor = _predictor({4: "core", 2: "ball"}, 0.255, 0.755)
     labels = predictor.predict(scan).labels
-    assert labels.data.shape == (2, *scan.grid.shape)
+    assert labels.data.shape == (4, *scan.grid.shape)
     assert labels.data.dtype == np.uint8
     assert labels.fourth == "channel"
-    assert {value: label.name for value, label in labels.labels.items()} == {1: "ball", 2: "core"}, "by rising value"
-    assert set(np.unique(labels.data[0])) == {0, 1}
-    assert set(np.unique(labels.data[1])) == {0, 2}
-    ball, core = labels.data != 0
+    assert {value: label.name for value, label in labels.labels.items()} == {2: "ball", 4: "core"}
+    assert [set(np.unique(channel)) for channel in labels.data] == [{0}, {0, 2}, {0}, {0, 4}]
+    ball, core = labels.data[1] != 0, labels.data[3] != 0
     assert 70 < ball[:, 0, 0].sum() < 80
     assert 20 < core[:, 0, 0].sum() < 30
     assert (ball & core).sum() == core.sum(), "the core lies in the ball"
     assert ball[-1].all(), "where the scan is brightest"
     assert not ball[0].any()
+
+
+def test_values_too_large_for_channels_are_numbered_anew() -> None:
+    prediction = _predictor({700: "core", 30: "ball"}, 0.255, 0.755).predict(_ramp())
+    labels = prediction.labels
+    assert "numbered anew" in prediction.notes[0]
+    assert {value: label.name for value, label in labels.labels.items()} == {1: "ball", 2: "core"}
+    assert [int(channel.max()) for channel in labels.data] == [1, 2]
 
 
 def test_classes_are_zeros_and_ones_for_each_label() -> None:

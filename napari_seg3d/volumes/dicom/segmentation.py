@@ -28,6 +28,8 @@ SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 #: How `write_segmentation` keeps a label's value, since segments must be numbered 1, 2, 3, …
 LABEL_VALUE = "Label value {} of the mask"
 _LABEL_VALUE = re.compile(re.escape(LABEL_VALUE).replace(r"\{\}", r"(-?\d{1,18})"))
+# A channel for each value: more would fill the memory with empty ones.
+_MOST_CHANNELS = 64
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"  # younger than the library that decodes all others, which cannot say what it is
 
 
@@ -55,7 +57,8 @@ def read_segmentation(path: Path) -> Volume:
     -------
     Volume
         Labels ``(1, columns, rows, slices)``. A voxel's value is the segment's number, or the value that the label had in the
-        mask when this project wrote the file. Where segments overlap, each has a channel: channel c holds 0 and c + 1.
+        mask when this project wrote the file. Where segments overlap, each has a channel: channel c holds 0 and c + 1, its value;
+        values beyond 64 are numbered anew, from 1.
 
     Raises
     ------
@@ -95,10 +98,12 @@ def _read(path: Path, dataset: Dataset) -> Volume:
     if data is not None:
         labels = {values[number]: label for number, label in segments.items()}
         return Volume(data[np.newaxis], where.grid.affine, "labels", source, notes, labels, modality="SEG")
-    channels = {number: channel for channel, number in enumerate(sorted(values))}
+    channels = {number: value - 1 for number, value in values.items()}
+    if not 0 <= min(channels.values()) <= max(channels.values()) < _MOST_CHANNELS:
+        channels = {number: channel for channel, number in enumerate(sorted(values))}
     stacked = _as_channels(path, dataset, where, frames, channels, threshold)
     labels = {channels[number] + 1: label for number, label in segments.items()}
-    names = tuple(labels[value].name if value in labels else "" for value in range(1, len(channels) + 1))
+    names = tuple(labels[value].name if value in labels else "" for value in range(1, len(stacked) + 1))
     notes += ("Its segments overlap: each was read as a channel of its own.",)
     return Volume(stacked, where.grid.affine, "labels", source, notes, labels, channels=names, modality="SEG")
 
@@ -132,7 +137,8 @@ def _as_map(
 def _as_channels(
     path: Path, dataset: Dataset, where: SegmentGrid, frames: list[_Frame], channels: dict[int, int], threshold: float
 ) -> NDArray[np.generic]:
-    slices = np.zeros((len(channels), *where.grid.shape[::-1]), smallest_integer(0, len(channels)))
+    count = max(channels.values()) + 1
+    slices = np.zeros((count, *where.grid.shape[::-1]), smallest_integer(0, count))
     for frame, pixels in _decoded(path, dataset, frames):
         channel = channels[frame.segment]
         slices[channel, frame.k][pixels >= max(threshold, 1)] = channel + 1

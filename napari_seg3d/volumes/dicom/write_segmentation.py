@@ -87,8 +87,9 @@ def _by_value(data: NDArray[np.integer], volume: Volume) -> _Segments:
 
 
 def _overlapping(data: NDArray[np.integer], volume: Volume) -> _Segments:
-    pixels = np.transpose(data != 0, (3, 2, 1, 0)).astype(np.uint8)
-    return _Segments(pixels, [(c + 1, volume.labels.get(c + 1, Label())) for c in range(data.shape[0])])
+    channels = [channel for channel in range(len(data)) if channel + 1 in volume.labels or data[channel].any()]
+    pixels = np.transpose(data[channels] != 0, (3, 2, 1, 0)).astype(np.uint8)
+    return _Segments(pixels, [(channel + 1, volume.labels.get(channel + 1, Label())) for channel in channels])
 
 
 def _segmentation(series: SegmentedSeries, segments: _Segments) -> hd.seg.Segmentation:

@@ -1,0 +1,122 @@
+"""Masks that overlap, and radiographs, from a model file to files that say the same when they are read."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from napari_seg3d.cli import app
+from napari_seg3d.datasets import read_mask
+from napari_seg3d.errors import ConfigError
+from napari_seg3d.inference import ModelSpec, Predictor, save_model
+from napari_seg3d.networks import NetworkSpec, build_network
+from napari_seg3d.transforms import preprocessing_pipeline
+from napari_seg3d.volumes import Grid, Volume, read_volume, write_volume
+from tests.volumes.dicom.phantom_series import write_series
+
+_SHAPE = (18, 15, 9)
+
+
+def _predict(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, ["predict", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+@pytest.fixture(params=[2, 3], ids=["2D", "3D"])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A network that nobody trained, and that sees two labels here and there."""
+    dims: Literal[2, 3] = request.param
+    network = NetworkSpec(
+        dims=dims, in_channels=1, out_channels=2, features=(4, 8, 16), strides=((2, 2, 2 if dims == 3 else 1),) * 2
+    )
+    spec = ModelSpec(
+        network=network,
+        labels={2: "liver", 4: "tumour"},
+        targets="overlapping",
+        pipeline=preprocessing_pipeline(None, "zscore").to_list(),
+        patch_size=(16, 16, 8 if dims == 3 else 1),
+        mode="whole",
+        planes=("axial", "coronal") if dims == 2 else ("axial",),
+    )
+    torch.manual_seed(0)
+    save_model(tmp_path / "model.pt", spec, build_network(network).state_dict())
+    return tmp_path / "model.pt"
+
+
+def _scan() -> Volume:
+    data = np.random.default_rng(0).normal(0, 100, (1, *_SHAPE)).astype(np.int16)
+    return Volume(data, np.array([[0, -1.5, 0, 3], [-1, 0, 0, 2], [0, 0, 2, -7], [0, 0, 0, 1.0]]))
+
+
+def _expected(model: Path, path: Path) -> Volume:
+    labels = Predictor.load(model, "cpu").predict(read_volume(path, "image")).labels
+    assert ((labels.data != 0).sum(axis=0) == 2).any(), "they overlap"
+    return labels
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha"])
+def test_overlapping_labels_come_back_from_a_file_with_channels(model: Path, tmp_path: Path, ending: str) -> None:
+    scan = write_volume(_scan(), tmp_path / "patient7.nii.gz")
+    text = _predict(model, scan, "--out", tmp_path / "out", "--format", ending)
+    assert "liver (ml)" in text
+    expected = _expected(model, scan)
+    read = read_mask(tmp_path / "out" / f"patient7{ending}", overlapping=True)
+    assert np.array_equal(read.data, expected.data)
+    assert np.allclose(read.affine, _scan().affine)
+
+
+def test_overlapping_labels_come_back_from_a_file_for_each(model: Path, tmp_path: Path) -> None:
+    scan = write_volume(_scan(), tmp_path / "patient7.nii.gz")
+    _predict(model, scan, "--out", tmp_path / "out", "--per-label")
+    expected = _expected(model, scan)
+    for channel, name in ((1, "liver"), (3, "tumour")):
+        read = read_volume(tmp_path / "out" / f"patient7_{name}.nii.gz", "labels")
+        assert np.array_equal(read.data[0], expected.data[channel] != 0)
+        assert read.grid.matches(_scan().grid)
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_overlapping_labels_come_back_from_a_dicom_seg(model: Path, tmp_path: Path) -> None:
+    grid = Grid(_SHAPE, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    write_series(tmp_path / "series", grid, _scan().data[0])
+    _predict(model, tmp_path / "series", "--out", tmp_path / "out", "--format", ".dcm")
+    expected = _expected(model, tmp_path / "series")
+    read = read_mask(tmp_path / "out" / "series.dcm", overlapping=True)
+    assert {value: label.name for value, label in read.labels.items()} == {2: "liver", 4: "tumour"}
+    assert np.array_equal(read.canonical().data, expected.canonical().data)
+
+
+@pytest.mark.parametrize("model", [2], indirect=True)
+def test_a_radiograph_gets_an_array_of_its_own_rows_and_columns(model: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (53, 38), np.uint8)
+    content = torch.load(model, weights_only=True)
+    content["spec"] |= {"planes": ["axial"], "labels": {"1": "heart", "2": "lungs"}}
+    torch.save(content, model)
+    Image.fromarray(pixels).save(tmp_path / "chest.png")
+    _predict(model, tmp_path / "chest.png", "--out", tmp_path / "out")
+    array = np.load(tmp_path / "out" / "chest.npy")
+    assert array.shape == (53, 38, 2)
+    assert array.dtype == np.uint8
+    expected = _expected(model, tmp_path / "chest.png")
+    assert np.array_equal(array, np.moveaxis(expected.data[..., 0] != 0, 0, -1).transpose(1, 0, 2))
+    read = read_mask(tmp_path / "out" / "chest.npy", overlapping=True)
+    assert np.array_equal(read.data, expected.data)
+    assert np.array_equal(read.affine, expected.affine)
+
+
+@pytest.mark.parametrize("model", [3], indirect=True)
+def test_a_data_set_is_predicted_as_it_is_described(model: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_volume(_scan(), tmp_path / "set" / "images" / f"{name}.nii.gz")
+    _predict(model, tmp_path / "set", "--out", tmp_path / "out")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    (tmp_path / "cases.csv").write_text("image\nset/images/b.nii.gz\n")
+    _predict(model, tmp_path / "cases.csv", "--out", tmp_path / "some")
+    assert [file.name for file in (tmp_path / "some").iterdir()] == ["b.nii.gz"]
+    with pytest.raises(ConfigError, match=r"ends in \.txt"):
+        _predict(model, tmp_path / "set", "--format", "txt")
