@@ -161,11 +161,11 @@ class Predictor:
             box = self.find(volume, cancelled)
             part = crop(volume, box) if box is not None else None
             if box is None or part is None or fault_of(part) is not None:
-                return Prediction(self._as_volume(None, volume), time.perf_counter() - start, (*notes, _NOTHING))
+                return Prediction(self.as_volume(None, volume), time.perf_counter() - start, (*notes, _NOTHING))
             inside = self._classes_of(part, mode, progress, cancelled)
             classes = np.zeros((len(inside), *volume.grid.shape), dtype=inside.dtype)
             classes[(slice(None), *box)] = inside
-        return Prediction(self._as_volume(classes, volume), time.perf_counter() - start, notes)
+        return Prediction(self.as_volume(classes, volume), time.perf_counter() - start, notes)
 
     def find(self, volume: Volume, cancelled: CancelCheck | None = None) -> Box | None:
         """Return the box of a scan that the second network of a cascade sees, None when the first one finds nothing.
@@ -283,8 +283,8 @@ class Predictor:
             raise Cancelled("The prediction was cancelled.")
         return processed
 
-    def _as_volume(self, classes: NDArray[np.integer] | None, scan: Volume) -> Volume:
-        """Return classes ``(T, I, J, K)`` as labels of the scan; None stands for background alone."""
+    def as_volume(self, classes: NDArray[np.integer] | None, scan: Volume) -> Volume:
+        """Return classes ``(T, I, J, K)``, as `classes` gives them, as labels of the scan; None stands for background alone."""
         names = self.stored_labels
         values = np.array(list(names))
         if self._has_channels:
