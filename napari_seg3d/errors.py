@@ -6,6 +6,8 @@ None of them derives from ``RuntimeError``, because generator workers of superqt
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class Seg3dError(Exception):
     """Base of every error that is meant for the user.
@@ -36,7 +38,19 @@ class WriteError(Seg3dError):
 
 
 class DiskFull(WriteError):  # noqa: N818  said as people say it
-    """There is no room for a file; with more room it can be written."""
+    """There is no room for a file; with more room it can be written.
+
+    Parameters
+    ----------
+    what, fix : str
+        As for every error.
+    folder : Path, optional
+        A folder on the disk that is full.
+    """
+
+    def __init__(self, what: str, fix: str = "", folder: Path | None = None) -> None:
+        super().__init__(what, fix)
+        self.folder = folder
 
 
 class GeometryError(Seg3dError):

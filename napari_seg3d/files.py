@@ -81,7 +81,9 @@ def write_error(path: Path, error: OSError) -> WriteError:
     """Return what an operating system's refusal to write `path` means to the user."""
     # Some libraries swallow the system's reason; a disk without room is one.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _is_full(path.parent)):
-        return DiskFull(f"The disk is full: {path} was not written.", "Free some space or choose another folder, then try again.")
+        return DiskFull(
+            f"The disk is full: {path} was not written.", "Free some space or choose another folder, then try again.", path.parent
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return WriteError(f"{path} may not be written: {error.strerror}.", "Choose a folder that you may write to.")
     reason = error.strerror or str(error)
