@@ -36,7 +36,7 @@ class Schedule:
         left = 1 - (min(progress, 1.0) - self._warm_up) / (1 - self._warm_up)
         falls = {
             "cosine": 0.5 * (1 - math.cos(math.pi * left)),
-            "polynomial": left**_POWER,
+            "polynomial": math.pow(left, _POWER),
             "constant": 1.0,
             "plateau": 0.5**self._halvings,
         }

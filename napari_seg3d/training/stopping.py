@@ -54,14 +54,16 @@ class EarlyStopping:
         """Return the number that is judged; NaN when no case shows the label."""
         return evaluation.score(self._metric, self._label)
 
-    def note(self, evaluation: Evaluation) -> bool:
-        """Take note of a validation, and return whether it is the best so far."""
-        score = self.score(evaluation)
-        if score > self._best:
-            self._best, self._waited = score, 0
-            return True
-        self._waited += 1
-        return False
+    def is_better(self, evaluation: Evaluation) -> bool:
+        """Return whether a validation is better than all that were noted."""
+        return self.score(evaluation) > self._best
+
+    def note(self, evaluation: Evaluation) -> None:
+        """Take note of a validation."""
+        if self.is_better(evaluation):
+            self._best, self._waited = self.score(evaluation), 0
+        else:
+            self._waited += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""

@@ -81,7 +81,7 @@ class _SoftmaxSums(torch.autograd.Function):
         return torch.stack([on_class, probability.sum((0, 2)), voxels, of_class, voxels])
 
     @staticmethod
-    @once_differentiable  # type: ignore[no-untyped-call, untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         probability, likelihood, index, slope = ctx.saved_tensors
         of_likelihood, of_probability, _, of_entropy, _ = gradient
