@@ -2,7 +2,7 @@
 
 from napari_seg3d.inference.cascade import grown_box, object_box
 from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision, device_name, free_memory
-from napari_seg3d.inference.model import Crop, Model, ModelSpec, load_model, save_model
+from napari_seg3d.inference.model import Crop, Model, ModelSpec, load_model, read_spec, save_model
 from napari_seg3d.inference.predictor import Mode, Prediction, Predictor
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "grown_box",
     "load_model",
     "object_box",
+    "read_spec",
     "save_model",
 ]

@@ -6,7 +6,9 @@ weights is validated before it is used.
 
 from __future__ import annotations
 
+import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-seg3d model"
 VERSION = 2
+_DESCRIPTION = "description.json"  # a copy of the spec in the archive, for those who would not wait for torch
 _NOT_OURS = "Choose a best.pt or last.pt from the checkpoints folder of a run."
 Side = Annotated[int, Field(ge=1, le=4096)]
 
@@ -107,6 +110,20 @@ class ModelSpec(BaseModel):
         return self
 
     @property
+    def what_it_sees(self) -> str:
+        """How the network sees a scan, for people: ``"axial slices in pieces of 64 x 64 pixels, with 3 neighbours on each side"``."""
+        sides = " x ".join(str(side) for side in self.patch_size[: self.network.dims])
+        if self.network.dims == 3:
+            seen = "the whole scan" if self.mode == "whole" else f"pieces of {sides} voxels"
+        else:
+            slices = f"{' and '.join(self.planes)} slices"
+            seen = f"whole {slices}" if self.mode == "whole" else f"{slices} in pieces of {sides} pixels"
+            seen += (
+                f", with {self.context} {'neighbours' if self.context > 1 else 'neighbour'} on each side" if self.context else ""
+            )
+        return f"{seen}, inside the box of what a first network finds in the whole scan" if self.crop is not None else seen
+
+    @property
     def label_values(self) -> list[int]:
         """Mask value of each class, the background first."""
         return [0, *sorted(self.labels)]
@@ -147,6 +164,23 @@ def save_model(path: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor],
             torch.save(content, temporary)
         except RuntimeError as error:  # torch says a full disk this way
             raise OSError(str(error).splitlines()[0]) from error
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_description_in(archive), json.dumps(spec.model_dump(mode="json")))
+
+
+def read_spec(path: str | Path) -> ModelSpec:
+    """Return what a model file says about itself, without its weights and in no time.
+
+    Raises
+    ------
+    ModelError
+        As `load_model` does.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return ModelSpec.model_validate_json(archive.read(_description_in(archive)))
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, IndexError, ValueError):
+        return load_model(path).spec  # of the first version, or it says what is wrong with it
 
 
 def load_model(path: str | Path) -> Model:
@@ -182,6 +216,10 @@ def load_model(path: str | Path) -> Model:
         )
     roi = content.get("roi")
     return _understood(path, content, _understood(path, roi) if roi is not None else None)
+
+
+def _description_in(archive: zipfile.ZipFile) -> str:
+    return f"{archive.namelist()[0].split('/')[0]}/{_DESCRIPTION}"  # torch wants everything in the folder of its own
 
 
 def _stored(spec: ModelSpec, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from napari_seg3d.errors import ModelError
-from napari_seg3d.inference import Crop, Model, ModelSpec, Predictor, load_model, save_model
+from napari_seg3d.inference import Crop, Model, ModelSpec, Predictor, load_model, read_spec, save_model
 from napari_seg3d.networks import NetworkSpec, build_network
 from napari_seg3d.transforms import preprocessing_pipeline
 
@@ -59,7 +61,7 @@ def _finding() -> ModelSpec:
 
 @pytest.fixture
 def cascade(tmp_path: Path) -> Path:
-    path = tmp_path / "model.pt"
+    path = tmp_path / "cascade model.pt"
     finding = Model(_finding(), build_network(_finding().network).state_dict())
     cropped = _spec().model_copy(update={"crop": Crop(margin=0.1, smallest=12)})
     save_model(path, cropped, build_network(cropped.network).state_dict(), finding)
@@ -74,6 +76,44 @@ def test_both_networks_of_a_cascade_come_back(cascade: Path) -> None:
     predictor = Predictor.load(cascade, "cpu")
     assert predictor.roi is not None
     assert all(torch.equal(value, loaded.roi.weights[key]) for key, value in predictor.roi.network.state_dict().items())
+
+
+def test_a_model_says_what_it_is_without_torch(model: Path, cascade: Path) -> None:
+    code = (
+        "import sys; from napari_seg3d.inference import read_spec; print(read_spec(sys.argv[1]).labels, 'torch' in sys.modules)"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", code, model], text=True)
+    assert printed.strip() == "{3: 'ball', 7: 'core'} False"
+    assert read_spec(cascade) == load_model(cascade).spec
+
+
+def test_what_says_nothing_about_itself_is_opened_or_refused(model: Path, tmp_path: Path) -> None:
+    content = torch.load(model, weights_only=True)
+    torch.save(content, model)
+    assert read_spec(model) == _spec()
+    torch.save({"state_dict": {}}, model)
+    for path in (model, tmp_path / "nothing.pt"):
+        with pytest.raises(ModelError):
+            read_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "pieces of 16 x 16 x 16 voxels"),
+        ({"mode": "whole"}, "the whole scan"),
+        ({"crop": {}}, "pieces of 16 x 16 x 16 voxels, inside the box of what a first network finds in the whole scan"),
+        ({"dims": 2, "planes": ("axial", "coronal")}, "axial and coronal slices in pieces of 16 x 16 pixels"),
+        ({"dims": 2, "mode": "whole", "context": 3}, "whole axial slices, with 3 neighbours on each side"),
+        ({"dims": 2, "mode": "whole", "context": 1}, "whole axial slices, with 1 neighbour on each side"),
+    ],
+)
+def test_a_model_says_what_it_sees(values: dict[str, Any], words: str) -> None:
+    stored = _spec().model_dump() | {name: value for name, value in values.items() if name != "dims"}
+    stored["network"] |= {"in_channels": 2 * values.get("context", 0) + 1}
+    if values.get("dims") == 2:
+        stored["network"] |= {"dims": 2, "strides": ((2, 2, 1),) * 2}
+    assert ModelSpec.model_validate(stored).what_it_sees == words
 
 
 class _Payload:
@@ -189,7 +229,7 @@ def _endless_cascade(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [_first_network_gone, _first_network_is_text, _first_network_of_other_labels, _endless_cascade])
 def test_a_spoilt_cascade_is_refused_by_name(cascade: Path, spoil: Callable[[Path], None]) -> None:
     spoil(cascade)
-    with pytest.raises(ModelError, match=r"model\.pt") as refused:
+    with pytest.raises(ModelError, match=r"cascade model\.pt") as refused:
         Predictor.load(cascade)
     assert refused.value.fix
 
