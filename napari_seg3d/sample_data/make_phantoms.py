@@ -11,14 +11,14 @@ scans of another axis order are scanned that way, not resampled, and image and m
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.files import write_text
+from napari_seg3d.sample_data import KINDS
+from napari_seg3d.sample_data.description import write_description
 from napari_seg3d.volumes import Grid, Volume, write_volume
 
 Points = NDArray[np.float64]
@@ -32,7 +32,7 @@ _BRIGHTNESS = {
     "air": 0, "fat": 28, "muscle": 60, "lung": 7, "marrow": 46, "disc": 78, "canal": 18, "bowel": 70, "stomach": 40, "liver": 100,
     "vessel": 148, "gallbladder": 34, "spleen": 104, "kidney cortex": 152, "kidney medulla": 122, "renal sinus": 36,
 }  # fmt: skip
-_TISSUES = {name: number for number, name in enumerate(_BRIGHTNESS)}
+TISSUES = {name: number for number, name in enumerate(_BRIGHTNESS)}
 _LABELLED = {1: ("liver",), 2: ("kidney cortex", "kidney medulla")}
 
 # Where in the patient the scans reach: millimetres along left-right, back-front, feet-head.
@@ -71,7 +71,7 @@ class Scan:
         axes = np.array([_DIRECTIONS[letter] for letter in self.orientation], dtype=np.float64).T
         shape = np.rint(np.abs(axes.T @ _EXTENT) / self.spacing).astype(int)
         affine = np.eye(4)
-        affine[:3, :3] = _rotation(self.tilt) @ axes * self.spacing
+        affine[:3, :3] = rotation(self.tilt) @ axes * self.spacing
         affine[:3, 3] = -affine[:3, :3] @ ((shape - 1) / 2)
         # To a hundredth of a micrometre and half a millionth of a voxel: what float32 headers hold.
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine.astype(np.float32).astype(np.float64))
@@ -106,7 +106,7 @@ def make_phantom(scan: Scan) -> tuple[Volume, Volume]:
     """Return image (int16) and mask (uint8) of one scan, the same each time."""
     grid = scan.grid()
     patient, session = np.random.default_rng([20, scan.subject]), np.random.default_rng([20, scan.subject, int(scan.id[-1])])
-    anatomy = _Anatomy(patient, breath=float(session.normal(0, 5)))
+    anatomy = Anatomy(patient, breath=float(session.normal(0, 5)))
 
     # Each voxel is the mean of 2 x 2 x 2 places in it: borders are blurred as in a scan, and the mask takes the larger share.
     brightness = np.array(list(_BRIGHTNESS.values()), dtype=np.float64)
@@ -117,7 +117,7 @@ def make_phantom(scan: Scan) -> tuple[Volume, Volume]:
         tissue = anatomy.tissue(points)
         signal += (brightness[tissue] * anatomy.texture(points, tissue)).reshape(grid.shape) / 8
         for label, names in _LABELLED.items():
-            shares[label] += np.isin(tissue, [_TISSUES[name] for name in names]).reshape(grid.shape) / 8
+            shares[label] += np.isin(tissue, [TISSUES[name] for name in names]).reshape(grid.shape) / 8
 
     mask = np.zeros(grid.shape, dtype=np.uint8)
     for label, share in shares.items():
@@ -140,22 +140,18 @@ def make_phantoms(folder: str | Path) -> None:
         write_volume(mask, folder / "labelsTr" / f"{scan.id}.nii.gz")
     for scan in TEST:
         write_volume(make_phantom(scan)[0], folder / "imagesTs" / f"{scan.id}.nii.gz")
-    description = {
-        "name": "Phantoms",
-        "description": "Upper abdomens that no patient has, made by napari_seg3d.sample_data.make_phantoms",
-        "licence": "BSD-3-Clause",
-        "tensorImageSize": "3D",
-        "modality": {"0": "MR"},
-        "labels": {"0": "background", **{str(label): name for label, name in LABELS.items()}},
-        "numTraining": len(TRAINING),
-        "numTest": len(TEST),
-        "training": [{"image": f"./imagesTr/{scan.id}.nii.gz", "label": f"./labelsTr/{scan.id}.nii.gz"} for scan in TRAINING],
-        "test": [f"./imagesTs/{scan.id}.nii.gz" for scan in TEST],
-    }
-    write_text(folder / "dataset.json", json.dumps(description, indent=2) + "\n")
+    write_description(
+        folder,
+        name="Phantoms",
+        about="Upper abdomens that no patient has, made by napari_seg3d.sample_data.make_phantoms",
+        modality="MR",
+        labels=LABELS,
+        training=[scan.id for scan in TRAINING],
+        tests=[scan.id for scan in TEST],
+    )
 
 
-class _Anatomy:
+class Anatomy:
     """One patient: which tissue lies where, in RAS+ mm around the middle of the upper abdomen."""
 
     def __init__(self, patient: np.random.Generator, breath: float) -> None:
@@ -173,10 +169,10 @@ class _Anatomy:
         skin = points / self._scale
         x, y, z = skin.T
         bent = skin + self._bend(skin) - (0, 0, self._breath)
-        tissue = np.full(len(points), _TISSUES["air"], dtype=np.uint8)
+        tissue = np.full(len(points), TISSUES["air"], dtype=np.uint8)
 
         def paint(name: str, where: NDArray[np.bool_]) -> None:
-            tissue[where] = _TISSUES[name]
+            tissue[where] = TISSUES[name]
 
         # Depth below the skin in mm, roughly, of a body that is flat in front and behind and narrows towards the hips.
         width = 1 - 0.0004 * np.abs(z - 30)
@@ -190,8 +186,8 @@ class _Anatomy:
         paint("bowel", bowel)
         for name in ("stomach", "spleen", "liver right", "liver left"):
             paint(name.split()[0], inside & self._within(name, bent))
-        paint("vessel", (tissue == _TISSUES["liver"]) & _near_line(bent, (18, 0, -5), (75, 20, 25), 6.5))
-        paint("vessel", (tissue == _TISSUES["liver"]) & _near_line(bent, (15, -10, 75), (80, -15, 35), 6.5))
+        paint("vessel", (tissue == TISSUES["liver"]) & _near_line(bent, (18, 0, -5), (75, 20, 25), 6.5))
+        paint("vessel", (tissue == TISSUES["liver"]) & _near_line(bent, (15, -10, 75), (80, -15, 35), 6.5))
         paint("gallbladder", inside & self._within("gallbladder", bent))
         # Lungs above the domes of the diaphragm, the right one higher because of the liver below it.
         dome = np.where(bx > 0, 82, 74) - ((np.abs(bx) - 70) / 75) ** 2 * 28 - ((by - 5) / 85) ** 2 * 38
@@ -216,7 +212,7 @@ class _Anatomy:
     def texture(self, points: Points, tissue: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return by which factor each of `points` differs from the usual brightness of its tissue."""
         factor = 1 + 0.06 * self._bend(points * 3)[:, 2] / 4.5
-        bowel = tissue == _TISSUES["bowel"]
+        bowel = tissue == TISSUES["bowel"]
         factor[bowel] = 1 + 1.2 * self._lumps(points[bowel] / 1.4)[:, 1]
         return np.maximum(factor, 0.1)
 
@@ -266,22 +262,27 @@ def _near_line(points: Points, start: Vector, end: Vector, distance: float) -> N
     return near
 
 
-def _rotation(degrees: Vector) -> NDArray[np.float64]:
-    rotation = np.eye(3)
+def rotation(degrees: Vector) -> NDArray[np.float64]:
+    """Return the rotation by so many degrees about x, y and z, one after the other."""
+    turned = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(degrees)):
         one, other = (axis + 1) % 3, (axis + 2) % 3
         step = np.eye(3)
         step[one, one] = step[other, other] = np.cos(angle)
         step[other, one], step[one, other] = np.sin(angle), -np.sin(angle)
-        rotation = step @ rotation
-    return rotation
+        turned = step @ turned
+    return turned
 
 
 def main() -> None:
     """Write the phantoms into the folder named on the command line."""
-    parser = argparse.ArgumentParser(description="Make the phantom data set.")
+    from napari_seg3d.sample_data import make
+
+    parser = argparse.ArgumentParser(description="Make one of the phantom data sets.")
     parser.add_argument("folder", type=Path, help="where to; a new or empty folder")
-    make_phantoms(parser.parse_args().folder)
+    parser.add_argument("--kind", choices=KINDS, default="abdomen", help="which of them")
+    arguments = parser.parse_args()
+    make(arguments.kind, arguments.folder)
 
 
 if __name__ == "__main__":

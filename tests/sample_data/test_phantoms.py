@@ -1,31 +1,85 @@
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_seg3d.datasets import check_dataset, open_dataset
-from napari_seg3d.sample_data import dataset_folder
-from napari_seg3d.sample_data.make_phantoms import TEST, TRAINING, make_phantom, make_phantoms
-from napari_seg3d.volumes import read_grid, read_volume
+from napari_seg3d.datasets import check_dataset, open_dataset, read_case_image, read_case_mask
+from napari_seg3d.sample_data import Kind, dataset_folder, make
+from napari_seg3d.sample_data.make_lungs import make_lung
+from napari_seg3d.sample_data.make_phantoms import TEST, TRAINING, make_phantom
+from napari_seg3d.sample_data.make_spleens import make_spleen
+from napari_seg3d.training.plan import fingerprint_of
+from napari_seg3d.volumes import Volume, read_grid, read_volume
 
 
 @pytest.mark.slow
-def test_the_script_makes_the_files_that_are_here(tmp_path: Path) -> None:
-    make_phantoms(tmp_path)
+@pytest.mark.parametrize("kind", ["abdomen", "spine"])
+def test_the_script_makes_the_files_that_are_here(kind: Kind, tmp_path: Path) -> None:
+    make(kind, tmp_path)
+    here = dataset_folder(kind)
     made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
-    assert made == {path.relative_to(dataset_folder()) for path in dataset_folder().rglob("*") if path.is_file()}
+    assert made == {path.relative_to(here) for path in here.rglob("*") if path.is_file()}
     for path in made:
         if path.suffix == ".json":
-            assert (tmp_path / path).read_text() == (dataset_folder() / path).read_text()
+            assert (tmp_path / path).read_text() == (here / path).read_text()
             continue
-        new, here = read_volume(tmp_path / path), read_volume(dataset_folder() / path)
-        assert new.grid.matches(here.grid)
+        new, old = read_volume(tmp_path / path), read_volume(here / path)
+        assert new.grid.matches(old.grid)
         # Another processor may round a sine the other way at a border.
-        assert np.mean(new.data != here.data) < 1e-3, path
+        assert np.mean(new.data != old.data) < 1e-3, path
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "made"),
+    [("spleen", "rat-03", partial(make_spleen, 3)), ("lung", "lung-03", partial(make_lung, 3))],
+    ids=["spleen", "lung"],
+)
+def test_the_script_makes_the_case_that_is_here(kind: Kind, name: str, made: Callable[[], tuple[Volume, Volume]]) -> None:
+    for folder, new in zip(("imagesTr", "labelsTr"), made(), strict=True):
+        here = read_volume(dataset_folder(kind) / folder / f"{name}.nii.gz")
+        assert new.grid.matches(here.grid)
+        assert np.mean(new.data != here.data) < 1e-3
 
 
 def test_they_are_small() -> None:
-    assert sum(path.stat().st_size for path in dataset_folder().rglob("*") if path.is_file()) < 2_000_000
+    package = dataset_folder().parent
+    assert sum(path.stat().st_size for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc") < 2_000_000
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("spleen", {1: "spleen", 2: "left kidney"}), ("lung", {1: "nodule"})])
+def test_ct_is_known_for_what_it_is(kind: Kind, labels: dict[int, str]) -> None:
+    report = check_dataset(open_dataset(dataset_folder(kind)))
+    assert report.problems == ()
+    assert len(report.sound) == 8
+    assert report.dataset.labels == labels
+    fingerprint = fingerprint_of(report)
+    assert fingerprint.is_ct
+    assert not fingerprint.overlapping
+    assert all(0 < share < 0.05 for share in fingerprint.share.values())
+
+
+def test_the_left_kidney_is_on_the_left() -> None:
+    for file in sorted((dataset_folder("spleen") / "labelsTr").glob("*.nii.gz")):
+        mask = read_volume(file, "labels")
+        assert mask.grid.to_world(np.argwhere(mask.data[0] == 2)).mean(axis=0)[0] < -4, "x grows to the right"
+
+
+def test_vertebrae_overlap_and_keep_a_channel_each() -> None:
+    dataset = open_dataset(dataset_folder("spine"))
+    assert len(dataset.pairs) == 12
+    shapes = set()
+    for case in dataset.pairs[:4]:
+        image = read_case_image(case)
+        mask = read_case_mask(case, image, overlapping=True)
+        channels = mask.data[:6] > 0
+        assert all(100 < channel.sum() < 3000 for channel in channels)
+        assert all((one & other).sum() > 20 for one, other in pairwise(channels))
+        assert not (channels[0] & channels[2]).any()
+        shapes.add(image.data.shape)
+    assert len(shapes) == 4
 
 
 def test_they_show_what_goes_wrong_with_geometry() -> None:
