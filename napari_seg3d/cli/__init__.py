@@ -11,6 +11,7 @@ from napari_seg3d.cli.data import check, evaluate
 from napari_seg3d.cli.dataset import export, import_
 from napari_seg3d.cli.files import convert, deidentify, series
 from napari_seg3d.cli.prediction import predict
+from napari_seg3d.cli.presets import presets
 from napari_seg3d.cli.split import split
 from napari_seg3d.cli.training import demo, train
 from napari_seg3d.cli.transforms import transforms
@@ -47,6 +48,7 @@ for _command, _examples in (
             "train scans --transforms steps.yaml",
         ],
     ),
+    (presets, ["presets", "presets vnet"]),
     (transforms, ["transforms", "transforms RandomAffine", "transforms --preset vnet > steps.yaml"]),
     (
         predict,

@@ -51,18 +51,23 @@ def presets() -> dict[str, Preset]:
     return {preset.name: preset for preset in sorted(found, key=lambda preset: (not preset.system, preset.name))}
 
 
-def preset_settings(name: str) -> dict[str, Any]:
-    """Return dotted setting -> value of a preset, its transforms among them.
+def find_preset(name: str) -> Preset:
+    """Return the preset of this name.
 
     Raises
     ------
     ConfigError
-        There is none of this name; the known ones are listed, the closest first.
+        There is none; the known ones are listed, the closest first.
     """
     known = presets()
     if name not in known:
         raise ConfigError(f"There is no preset {name!r}.", f"Known ones are {', '.join(closest_first(name, list(known)))}.")
-    preset = known[name]
+    return known[name]
+
+
+def preset_settings(name: str) -> dict[str, Any]:
+    """Return dotted setting -> value of a preset, its transforms among them; raises as `find_preset`."""
+    preset = find_preset(name)
     steps = load_preset(preset.transforms).settings() if preset.transforms else {}
     return {**steps, **preset.settings}
 
