@@ -1,56 +1,86 @@
-"""The training itself, top to bottom: look at the data, prepare it, learn until the time is up, validate now and then."""
+"""The training itself, top to bottom: look at the data, plan, prepare, learn until the budget is over, validate now and then."""
 
 from __future__ import annotations
 
-import json
 import math
-import platform
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-import napari_seg3d
-from napari_seg3d.datasets import Case, check_dataset, open_dataset, read_case_image
-from napari_seg3d.errors import Cancelled, TrainingError
-from napari_seg3d.files import write_text
-from napari_seg3d.inference import Predictor
+from napari_seg3d.errors import DiskFull, TrainingError
+from napari_seg3d.inference import Predictor, choose_accelerator, choose_precision
 from napari_seg3d.networks import build_network
-from napari_seg3d.training.cache import CachedCase, prepare
-from napari_seg3d.training.clock import Clock
+from napari_seg3d.training.beginning import save_environment, seed, start_from
+from napari_seg3d.training.cache import CachedCase
+from napari_seg3d.training.clock import Clock, steps_of
 from napari_seg3d.training.config import TrainConfig
+from napari_seg3d.training.control import Listener, full_disk_as_such, wait_for_go_on, wait_for_room, when_there_is_room
 from napari_seg3d.training.judge import Judge
+from napari_seg3d.training.learner import Learner
 from napari_seg3d.training.loader import Batches, make_loader
-from napari_seg3d.training.losses import build_loss
-from napari_seg3d.training.plan import Plan, plan_for
-from napari_seg3d.training.progress import ProgressEvents
+from napari_seg3d.training.material import (
+    Material,
+    Sides,
+    known_plan,
+    known_sides,
+    look_at_data,
+    plan_as_values,
+    plan_material,
+    prepare_material,
+)
+from napari_seg3d.training.mishaps import NotFinite
+from napari_seg3d.training.processes import Processes
 from napari_seg3d.training.runs import Run
 from napari_seg3d.training.sampling import make_sampler
-from napari_seg3d.training.sides import choose_sides
-from napari_seg3d.transforms import Pipeline, fit, is_fitted
-from napari_seg3d.volumes import Volume
+from napari_seg3d.training.speed import Layout, choose_layout
+from napari_seg3d.training.state import cut_to, load_state, random_state, save_state, set_random_state, take_back
+from napari_seg3d.training.teller import StepTeller
 
-_GRADIENT_NORM = 12.0
+if TYPE_CHECKING:
+    import torch
+
+State = dict[str, Any]
+
 # Stopping waits for a last validation only as long as a person at the screen would.
 _PATIENCE_SECONDS = 60.0
-# Often enough to look alive, seldom enough that the events of a week still fit a curve.
-_STEP_EVENTS, _SECONDS_BETWEEN_STEP_EVENTS = 4000, (0.5, 10.0)
-_MOST_WARNINGS = 50
+
+
+class Turn(IntEnum):
+    """What comes next in the loop; the first process decides, for all."""
+
+    STEP = 0
+    VALIDATE = 1
+    SAVE = 2
+    PAUSE = 3
+    STOP = 4
+    END = 5
 
 
 @dataclass(frozen=True)
-class _Data:
-    """Who trains and who validates."""
+class Lesson:
+    """What a network has to learn: all of a run, or a stage of a cascade.
 
-    plan: Plan
-    train: list[CachedCase]
-    validation: list[CachedCase]
-    shown: Case
+    Parameters
+    ----------
+    config : TrainConfig
+        With the budget of this lesson.
+    sides : Sides
+        Who trains and who validates.
+    material : Material
+        Their prepared scans, and the plan.
+    stage : str
+        ``find`` or ``segment`` in a cascade, else empty.
+    """
+
+    config: TrainConfig
+    sides: Sides
+    material: Material
+    stage: str = ""
 
 
 def train(run: Run) -> None:
-    """Train as ``run.yaml`` says and leave everything in the run folder.
+    """Train as ``run.yaml`` says, or go on from the saved state, and leave everything in the run folder.
 
     Parameters
     ----------
@@ -63,185 +93,292 @@ def train(run: Run) -> None:
         Whatever keeps the run from going on, in words for the user.
     """
     config = run.config()
-    try:
-        data = _prepare_data(run, config)
-        ended_by = _learn(run, config, data)
-    except Cancelled:
-        run.add_event("state", state="stopped", message="Stopped before anything was learnt.")
-        return
-    if ended_by == "stop":
-        run.add_event(
-            "state", state="stopped", message="Stopped. The best model so far is checkpoints/best.pt in the run folder."
-        )
-    else:
-        run.add_event("state", state="finished", message="Finished. The best model is checkpoints/best.pt in the run folder.")
-
-
-def _prepare_data(run: Run, config: TrainConfig) -> _Data:
+    accelerator = choose_accelerator(config.device.accelerator)
+    processes = Processes(config.device, accelerator, choose_precision(accelerator, config.device.precision))
+    if not processes.is_first:
+        run = Listener(run.folder)
+    saved = load_state(run) if run.saved_state.exists() else None
+    processes.wait_for_all()
+    if saved is not None and processes.is_first:
+        take_back(run, saved)
     run.add_event("state", state="preparing")
-    dataset = open_dataset(config.data.images, config.data.masks, config.data.subjects)
-    dataset.require_pairs()
-    report = check_dataset(dataset, progress=ProgressEvents(run, "Checking the cases"), cancelled=run.stop_asked)
-    for problem in report.problems[:_MOST_WARNINGS]:
-        run.add_event("warning", message=problem.what, fix=problem.fix)
-    if not report.sound:
-        errors = [problem for problem in report.problems if problem.severity == "error"]
-        first = f" The first problem: {errors[0].what}" if errors else ""
-        raise TrainingError(f"No case of {config.data.images} can be trained on.{first}", errors[0].fix if errors else "")
-    labels = report.dataset.labels
-    if not labels:
-        raise TrainingError(
-            f"The masks of {config.data.images} hold no labels at all.", "Choose masks with something marked in them."
+    if config.cascade.enabled:
+        from napari_seg3d.training.cascade import train_cascade
+
+        ended_by = train_cascade(run, config, processes, saved)
+    else:
+        lesson = processes.first_makes(lambda: when_there_is_room(run, lambda: _prepare_lesson(run, config, saved)))
+        ended_by = Learning(run, processes, lesson, saved).go()
+    message = {
+        "stop": "Stopped. The best model so far is checkpoints/best.pt in the run folder; the run can go on later.",
+        "patience": "Finished early: the validations got no better. The best model is checkpoints/best.pt in the run folder.",
+        "budget": "Finished. The best model is checkpoints/best.pt in the run folder.",
+    }[ended_by]
+    run.add_event("state", state="stopped" if ended_by == "stop" else "finished", message=message)
+
+
+def _prepare_lesson(run: Run, config: TrainConfig, saved: State | None) -> Lesson:
+    """Look at the data, plan, and prepare every case; the last alone, where a saved state knows the rest."""
+    if saved is None:
+        sides = look_at_data(run, config)
+        plan = plan_material(run, config, sides)
+    else:
+        sides, plan = known_sides(config, saved["sides"]), known_plan(config, saved["plan"])
+    return Lesson(config, sides, prepare_material(run, config, sides, plan))
+
+
+class Learning:
+    """A lesson being learnt.
+
+    Parameters
+    ----------
+    run : Run
+        Whom to tell, and who may ask for a pause.
+    processes : Processes
+        Those that train together.
+    lesson : Lesson
+        What to learn.
+    saved : dict or None
+        The state to go on from.
+    roi : Predictor, optional
+        The network of the stage before, in a cascade.
+    bring_down : callable, optional
+        What makes of a target the one that the network answers to, where it does not answer for each voxel.
+    make_judge : callable
+        Who judges, called as `Judge` is.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        processes: Processes,
+        lesson: Lesson,
+        saved: State | None,
+        roi: Predictor | None = None,
+        bring_down: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        make_judge: Callable[..., Judge] = Judge,
+    ) -> None:
+        self._run, self._processes, self._lesson = run, processes, lesson
+        self._config, self._plan = lesson.config, lesson.material.plan
+        config, plan, wishes = self._config, self._plan, self._config.optimization
+        device = processes.fabric.device
+        seed(wishes, plan.accelerator)
+        self._network = build_network(plan.spec.network).to(device)
+        if config.network.pretrained is not None and saved is None:
+            start_from(run, config.network.pretrained, self._network)
+        self._sampler = make_sampler(
+            lesson.material.train,
+            plan.spec,
+            config,
+            batch_size=plan.batch_size * processes.count,
+            spacing=plan.spacing,
+            augmentation=plan.augmentation,
         )
-    told = ProgressEvents(run, "Comparing with the frozen test set")
-    split = choose_sides(config.data, report, told, run.stop_asked)
-    split.save(run.folder / "split.csv", report.dataset.cases)
-
-    cases = {case.id: case for case in report.sound}
-    channels = {report.facts[case.id].channels for case in report.sound}
-    if len(channels) > 1:
-        raise TrainingError(f"The scans have different numbers of channels ({sorted(channels)}).", "Train on scans of one kind.")
-    plan = plan_for(config, report, split.train)
-    run.add_event("plan", **plan.as_event(), train_cases=len(split.train), validation_cases=len(split.validation))
-    plan = _fitted(plan, [cases[name] for name in split.train], run)
-    ordered = [cases[name] for name in (*split.train, *split.validation)]
-    cached = prepare(
-        ordered,
-        Pipeline.from_list(plan.spec.pipeline),
-        plan.spec.labels,
-        ProgressEvents(run, "Preparing the cases"),
-        run.stop_asked,
-        dataset.merged,
-        forbidden=split.test,
-        targets=config.targets.model_copy(update={"kind": plan.spec.targets}),
-    )
-    # The case to watch: the one that shows most labels.
-    shown = max((cases[name] for name in split.validation), key=lambda case: (len(report.facts[case.id].label_counts), case.id))
-    return _Data(plan, cached[: len(split.train)], cached[len(split.train) :], shown)
-
-
-def _fitted(plan: Plan, train_cases: list[Case], run: Run) -> Plan:
-    """Return the plan with a preprocessing that has seen the training cases, and only those."""
-    pipeline = Pipeline.from_list(plan.spec.pipeline)
-    if is_fitted(pipeline):
-        return plan
-    told = ProgressEvents(run, "Learning the intensities")
-    pipeline = fit(pipeline, _told(train_cases, told), run.stop_asked)
-    return replace(plan, spec=plan.spec.model_copy(update={"pipeline": pipeline.to_list()}))
-
-
-def _told(cases: list[Case], progress: ProgressEvents) -> Iterator[Volume]:
-    for done, case in enumerate(cases):
-        progress(done, len(cases))
-        yield read_case_image(case)
-
-
-def _learn(run: Run, config: TrainConfig, data: _Data) -> str:
-    """Run the loop; return what ended it, "budget" or "stop"."""
-    import torch
-    from lightning_fabric import Fabric
-
-    plan, wishes = data.plan, config.optimization
-    fabric = Fabric(accelerator=plan.accelerator, devices=1, precision="bf16-mixed" if plan.precision == "bf16" else "32-true")
-    torch.manual_seed(wishes.seed)
-    highest_rate = 2e-3 if wishes.learning_rate == "auto" else wishes.learning_rate
-    network = build_network(plan.spec.network)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=highest_rate, weight_decay=wishes.weight_decay)
-    name = "dice_ce" if wishes.loss == "auto" else wishes.loss
-    loss_of = build_loss(name, plan.spec.targets == "overlapping", plan.spec.network.out_channels)
-    predictor = Predictor(plan.spec, network, plan.accelerator, plan.precision)
-    model, optimizer = fabric.setup(network, optimizer)
-    _save_environment(run, plan, sum(weight.numel() for weight in network.parameters()))
-
-    sampler = make_sampler(
-        data.train, plan.spec, config, batch_size=plan.batch_size, spacing=plan.spacing, augmentation=plan.augmentation
-    )
-    batches = Batches(make_loader(sampler, plan.batch_size, plan.workers))
-    iterations_per_epoch = math.ceil(len(data.train) / plan.batch_size)
-    clock = Clock((wishes.minutes or math.inf) * 60, wishes.max_iterations)
-    judge = Judge(run, config, clock, predictor, data.validation, data.shown)
-    run.add_event("state", state="training")
-
-    iteration, last_event, recent = 0, 0.0, _RecentMean()
-    between_events = min(max(clock.budget / _STEP_EVENTS, _SECONDS_BETWEEN_STEP_EVENTS[0]), _SECONDS_BETWEEN_STEP_EVENTS[1])
-    network.train()
-    while not (stopped := run.stop_asked()) and not clock.is_over(iteration):
-        for group in optimizer.param_groups:
-            group["lr"] = highest_rate * clock.learning_rate_factor(iteration)
-
-        image, target = next(batches)
-        image = image.to(fabric.device, memory_format=torch.channels_last_3d)
-        loss = loss_of(model(image), target.to(fabric.device).view(len(image), -1, *image.shape[2:]))
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss became {value} at step {iteration + 1}.",
-                f"Start again with a lower learning rate than {highest_rate:g}. Earlier checkpoints are kept.",
+        per_epoch = len(self._sampler.cases) / (plan.batch_size * wishes.accumulate * processes.count)
+        by_time = config.record.validate_every != "auto" and not wishes.deterministic
+        self._clock = Clock(
+            (wishes.minutes or math.inf) * 60,
+            steps_of(wishes.max_iterations, wishes.epochs, per_epoch),
+            float(config.record.validate_every) * 60 if by_time else None,
+        )
+        self._layout = Layout(**saved["layout"]) if saved is not None else self._chosen_layout()
+        self._learner = Learner(plan, wishes, self._network, processes, self._layout, bring_down)
+        self._judge = make_judge(
+            run,
+            config,
+            self._clock,
+            Predictor(plan.spec, self._network, plan.accelerator, plan.precision, roi=roi),
+            lesson.material.validation,
+            lesson.material.shown[: config.record.shown_cases],
+            average=self._learner.average,
+            processes=processes,
+            stage=lesson.stage,
+        )
+        if saved is not None:
+            self._learner.load_state_dict(saved["learner"])
+        self._batches = Batches(
+            make_loader(
+                self._sampler,
+                plan.batch_size,
+                plan.workers,
+                self._learner.samples,
+                processes.rank,
+                processes.count,
+                pinned=device.type == "cuda",
             )
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
-        fabric.clip_gradients(model, optimizer, max_norm=_GRADIENT_NORM, error_if_nonfinite=False)
-        optimizer.step()
-        iteration += 1
-        recent.add(value)
+        )
+        told = (self._clock, self._learner, self._batches, lesson.stage, len(self._sampler.cases))
+        self._teller = StepTeller(run, self._judge.metrics, *told)
+        if processes.is_first:
+            save_environment(run, plan, self._layout)
+        self._last_saved = -math.inf
+        if saved is not None:
+            self._go_on_from(saved)
 
-        epoch = iteration / iterations_per_epoch
-        if time.time() - last_event >= between_events or clock.is_over(iteration):
-            last_event = time.time()
-            judge.metrics.add_step(iteration, recent.value, optimizer.param_groups[0]["lr"])
-            run.add_event(
-                "step",
-                iteration=iteration,
-                epoch=round(epoch, 2),
-                loss=round(recent.value, 5),
-                learning_rate=optimizer.param_groups[0]["lr"],
-                elapsed=round(clock.elapsed, 1),
-                seconds_left=round(clock.seconds_left(iteration), 1),
-                iterations_per_second=round(clock.iterations_per_second(iteration), 3),
+    def go(self) -> str:
+        """Learn; return what ended it: "budget", "patience" or "stop"."""
+        said = False
+        self._network.train()
+        while True:
+            # What depends on the time is decided by the first process, for all of them.
+            numbers = [float(self._next_turn()), self._clock.progress(self._learner.iteration)]
+            number, progress = self._processes.agree(numbers)
+            turn = Turn(int(number))
+            if turn in (Turn.STOP, Turn.END):
+                break
+            try:
+                with full_disk_as_such():
+                    if turn is Turn.STEP:
+                        if not said:
+                            self._run.add_event("state", state="training")
+                            self._teller.begin_anew()
+                        said = True
+                        self._step(progress)
+                        continue
+                    said = False
+                    if turn is Turn.VALIDATE:
+                        self._validate(self._allowance, self._run.stop_asked)
+                        self._clock.pass_mark(self._learner.iteration)
+                    self._save(self._snapshot())
+                    if turn is Turn.PAUSE:
+                        with self._clock.standing():
+                            wait_for_go_on(self._run)
+            except DiskFull as error:
+                said = False
+                with self._clock.standing():
+                    wait_for_room(self._run, error, 2 * self._learner.bytes)
+        self._finish(stopped=turn is Turn.STOP)
+        if turn is Turn.STOP:
+            return "stop"
+        return "budget" if self._clock.is_over(self._learner.iteration) else "patience"
+
+    # -- the turns ------------------------------------------------------------------------------------------------------------------------
+
+    def _next_turn(self) -> Turn:
+        command, iteration = self._run.command(), self._learner.iteration
+        if command == "stop":
+            return Turn.STOP
+        if self._clock.is_over(iteration) or self._judge.is_over:
+            return Turn.END
+        if command == "pause":
+            return Turn.PAUSE
+        if self._clock.is_validation_due(iteration):
+            return Turn.VALIDATE
+        is_due = self._clock.elapsed - self._last_saved >= 60 * self._config.record.checkpoint_minutes
+        return Turn.SAVE if is_due else Turn.STEP
+
+    def _step(self, progress: float) -> None:
+        chunk = self._learner.chunk
+        try:
+            loss = self._learner.step(self._batches, progress)
+        except NotFinite as error:
+            raise self._explained(error) from error
+        if self._learner.chunk < chunk:
+            self._run.add_event(
+                "warning",
+                message=f"The memory ran out with {chunk} samples at once: from now on {self._learner.chunk} go through the network at a "
+                f"time. Their gradients are summed, so that a step still learns from {self._learner.samples_per_step}.",
+                fix="Choose a smaller batch or patch to be faster.",
             )
-        if clock.is_validation_due() and not clock.is_over(iteration):
-            judge.judge(iteration, epoch, run.stop_asked, clock.validation_allowance)
-            run.add_event("state", state="training")
+        self._teller.note(loss)
 
-    # What the last steps learnt is saved before it is judged: the judging may be cut short.
-    judge.save("last.pt", iteration)
-    if not stopped:
-        judge.judge(iteration, iteration / iterations_per_epoch, lambda: False, clock.validation_allowance)
-    elif clock.validation_seconds < _PATIENCE_SECONDS:
-        judge.judge(iteration, iteration / iterations_per_epoch, lambda: False, _PATIENCE_SECONDS)
-    if not run.best.exists():
-        judge.save("best.pt", iteration)
-    judge.metrics.close()
-    return "stop" if stopped else "budget"
+    def _validate(self, seconds: float, stop_asked: Callable[[], bool]) -> None:
+        metrics = self._run.folder / "metrics.csv"
+        before = self._judge.state_dict(), metrics.stat().st_size if metrics.exists() else 0
+        alone = self._processes.count == 1
+        self._processes.share_buffers(self._network)
+        try:
+            # Several processes judge together: none of them may leave early.
+            asked = stop_asked if alone else lambda: False
+            score = self._judge.judge(self._learner.iteration, self._teller.epoch, asked, seconds)
+        except DiskFull:
+            self._judge.load_state_dict(before[0])
+            cut_to(metrics, before[1])
+            raise
+        if score is not None:
+            self._learner.schedule.note_validation(score)
 
+    def _finish(self, stopped: bool) -> None:
+        # What the last steps learnt is saved before it is judged: the judging may be cut short.
+        needed = 2 * self._learner.bytes
+        state = self._snapshot()
+        when_there_is_room(self._run, lambda: self._keep("last.pt"), needed)
+        when_there_is_room(self._run, lambda: self._save(state), needed)
+        if not stopped:
+            when_there_is_room(self._run, lambda: self._validate(self._allowance, lambda: False), needed)
+        elif self._clock.validation_seconds < _PATIENCE_SECONDS:
+            when_there_is_room(self._run, lambda: self._validate(_PATIENCE_SECONDS, lambda: False), needed)
+        if not self._run.best.exists():
+            when_there_is_room(self._run, lambda: self._keep("best.pt"), needed)
+        self._batches.close()
+        self._judge.metrics.close()
 
-class _RecentMean:
-    """A running mean of the loss over about the last twenty steps: single steps jump too much to be read."""
-
-    def __init__(self) -> None:
-        self._sum = self._weight = 0.0
-
-    def add(self, value: float) -> None:
-        self._sum = 0.95 * self._sum + value
-        self._weight = 0.95 * self._weight + 1
+    # -- what is kept ---------------------------------------------------------------------------------------------------------------------
 
     @property
-    def value(self) -> float:
-        return self._sum / self._weight
+    def _allowance(self) -> float:
+        return math.inf if self._config.optimization.deterministic else self._clock.validation_allowance
 
+    def _keep(self, name: str) -> None:
+        self._judge.save(name, self._learner.iteration)
 
-def _save_environment(run: Run, plan: Plan, parameters: int) -> None:
-    import lightning_fabric
-    import monai
-    import torch
-    import torchio
+    def _snapshot(self) -> State:
+        return {
+            "stage": self._lesson.stage,
+            "sides": self._lesson.sides.as_values(),
+            "plan": plan_as_values(self._plan),
+            "layout": asdict(self._layout),
+            "learner": self._learner.state_dict(),
+            "clock": self._clock.state_dict(),
+            "judge": self._processes.gather(self._judge.state_dict()),
+            "teller": self._teller.state_dict(),
+            "random": self._processes.gather(random_state()),
+        }
 
-    versions = {module.__name__: module.__version__ for module in (napari_seg3d, torch, torchio, monai, lightning_fabric, np)}
-    content = {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "versions": versions,
-        "parameters": parameters,
-        **plan.as_event(),
-    }
-    write_text(run.folder / "environment.json", json.dumps(content, indent=2) + "\n")
+    def _save(self, state: State) -> None:
+        if self._processes.is_first:
+            save_state(self._run, state)
+            self._run.add_event(
+                "checkpoint", file="checkpoints/state.pt", iteration=self._learner.iteration, stage=self._lesson.stage
+            )
+        self._last_saved = self._clock.elapsed
+
+    def _go_on_from(self, saved: State) -> None:
+        self._clock.load_state_dict(saved["clock"])
+        self._teller.load_state_dict(saved["teller"])
+        place = self._processes.rank % len(saved["random"])
+        self._judge.load_state_dict(saved["judge"][place])
+        # Last of all: whatever was made until here has drawn random numbers of its own.
+        set_random_state(saved["random"][place])
+        self._last_saved = self._clock.elapsed
+
+    def _chosen_layout(self) -> Layout:
+        plan, network = self._plan, self._network
+        shape = (plan.batch_size, plan.spec.network.in_channels, *plan.sides)
+        deterministic = self._config.optimization.deterministic
+        layout = choose_layout(self._config.device, deterministic, self._clock.budget, network, shape, self._processes.fabric)
+        return self._processes.share(layout)
+
+    def _explained(self, error: NotFinite) -> TrainingError:
+        """Keep what is left to keep, and return what went wrong in words."""
+        learner, size = self._learner, self._plan.batch_size
+        step = learner.iteration + 1
+        cases = [
+            [
+                self._case_name(learner.samples + (batch * self._processes.count + self._processes.rank) * size + n)
+                for n in range(size)
+            ]
+            for batch in range(len(error.batches))
+        ]
+        cause = learner.cause_of(error, cases)
+        if not learner.is_finite() and self._run.saved_state.exists():
+            learner.load_state_dict(load_state(self._run)["learner"])
+        self._keep("last.pt")
+        return TrainingError(
+            f"{error.what} at step {step}. {cause} The weights of step {learner.iteration} are kept in checkpoints/last.pt.",
+            f"Start again with a lower learning rate than {learner.highest_rate:g}, and look at the cases that are named.",
+        )
+
+    def _case_name(self, sample: int) -> str:
+        case = self._sampler.case_of(sample)
+        return case.id if isinstance(case, CachedCase) else ""

@@ -1,20 +1,39 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from napari_seg3d.training.clock import Clock
+from napari_seg3d.training.clock import Clock, steps_of
 
 
 def test_steps_alone_decide_where_steps_are_counted() -> None:
     clock = Clock(budget=3600, max_iterations=200)
-    factors = [clock.learning_rate_factor(iteration) for iteration in range(201)]
+    told = [(clock.progress(iteration), clock.is_validation_due(iteration)) for iteration in range(201)]
     time.sleep(0.05)
-    assert factors == [clock.learning_rate_factor(iteration) for iteration in range(201)]
-    assert factors[0] < 0.2, "a warm-up"
-    assert max(factors) == pytest.approx(1, abs=0.02)
-    assert factors[-1] < 0.01
+    assert told == [(clock.progress(iteration), clock.is_validation_due(iteration)) for iteration in range(201)]
+    assert [clock.progress(iteration) for iteration in (0, 50, 200)] == [0, 0.25, 1]
     assert not clock.is_over(199)
     assert clock.is_over(200)
+
+
+@given(st.integers(1, 500), st.data())
+def test_validations_by_steps_are_the_same_however_often_the_run_was_interrupted(steps: int, data: st.DataObject) -> None:
+    def validated(interrupted_at: set[int]) -> list[int]:
+        clock, found = Clock(3600, steps), []
+        for iteration in range(steps):
+            if iteration in interrupted_at:
+                state, clock = clock.state_dict(), Clock(3600, steps)
+                clock.load_state_dict(state)
+            if clock.is_validation_due(iteration):
+                found.append(iteration)
+                clock.note_validation(0.0)
+                clock.pass_mark(iteration)
+        return found
+
+    once = validated(set())
+    assert once == validated(data.draw(st.sets(st.integers(0, steps), max_size=5)))
+    assert len(once) <= 10
 
 
 def test_time_ends_a_run_but_not_before_its_first_step() -> None:
@@ -35,9 +54,34 @@ def test_time_is_kept_for_the_last_validation() -> None:
 
 def test_validations_take_their_share_only() -> None:
     clock = Clock(budget=1.0, max_iterations=None)
-    assert not clock.is_validation_due()
+    assert not clock.is_validation_due(1)
     time.sleep(0.15)
-    assert clock.is_validation_due(), "the first one comes early"
+    assert clock.is_validation_due(1), "the first one comes early"
     clock.note_validation(0.5)
     time.sleep(0.15)
-    assert not clock.is_validation_due(), "a slow one is not repeated soon"
+    assert not clock.is_validation_due(1), "a slow one is not repeated soon"
+
+
+def test_a_pause_does_not_count() -> None:
+    clock = Clock(budget=100, max_iterations=None)
+    with clock.standing():
+        before = clock.elapsed
+        time.sleep(0.05)
+        assert clock.elapsed == before
+    assert clock.elapsed < before + 0.05
+    time.sleep(0.01)
+    assert clock.elapsed > before
+
+
+def test_a_clock_goes_on_where_it_was_saved() -> None:
+    clock = Clock(budget=100, max_iterations=None)
+    clock.load_state_dict(Clock(budget=100, max_iterations=None).state_dict() | {"elapsed": 60.0})
+    assert clock.progress(5) == pytest.approx(0.6, abs=0.01)
+
+
+def test_whichever_limit_of_steps_comes_first_counts() -> None:
+    assert steps_of(None, None, 10) is None
+    assert steps_of(100, None, 10) == 100
+    assert steps_of(100, 3, 10) == 30
+    assert steps_of(20, 3, 10) == 20
+    assert steps_of(None, 0.5, 0.4) == 1, "at least one"
