@@ -27,6 +27,8 @@ def choose_sides(
 ) -> Split:
     """Return who trains, who validates and who is held back, by the data set or else by the config.
 
+    A single subject does both (see `judges_itself`).
+
     Parameters
     ----------
     wishes : DataConfig
@@ -46,6 +48,9 @@ def choose_sides(
     """
     dataset = report.dataset
     split = dataset.split
+    if judges_itself(report):
+        ids = tuple(sorted(case.id for case in report.sound))
+        return Split(train=ids, validation=ids)
     if split is None or not split.sets or wishes.split != "auto":
         split = make_split(
             report.sound,
@@ -69,3 +74,13 @@ def choose_sides(
     for file, frozen in frozen_beside(used, dataset.file):
         refuse_same_scans(frozen.test_content, used, str(file), marks, progress, cancelled)
     return chosen
+
+
+def judges_itself(report: Report) -> bool:
+    """Return whether there is one subject only, which then trains and is judged by: a few painted slices of one scan are a beginning.
+
+    Its Dice tells that the network learns, and nothing about other scans. Where a data set says who validates or is held back, that holds.
+    """
+    split = report.dataset.split
+    said = split is not None and bool(split.sets or split.test)
+    return not said and len({case.subject for case in report.sound}) == 1

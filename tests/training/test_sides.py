@@ -119,3 +119,20 @@ def test_preparing_refuses_what_is_forbidden(ball_dataset: Path) -> None:
     dataset = open_dataset(ball_dataset)
     with pytest.raises(DatasetError, match="ball_2 is in the test set"):
         prepare(dataset.cases, preprocessing_pipeline((1.0, 1.0, 1.0), "zscore"), {3: "ball"}, forbidden=("ball_2",))
+
+
+def test_a_single_subject_trains_and_is_judged_by(ball_dataset: Path, tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(ball_dataset / folder / "ball_2.nii.gz", tmp_path / folder)
+    assert chosen(tmp_path) == Split(("ball_2",), ("ball_2",))
+    chosen(tmp_path).save(tmp_path / "split.csv", open_dataset(tmp_path).cases)
+    assert (tmp_path / "split.csv").read_text().splitlines()[1:] == ["ball_2,ball_2,train", "ball_2,ball_2,validation"]
+
+
+def test_a_single_subject_that_is_held_back_does_not_train(ball_dataset: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(ball_dataset, tmp_path / "balls")
+    dataset = open_dataset(folder)
+    save_dataset(replace(dataset, split=StoredSplit("lists", test=tuple(case.id for case in dataset.cases))), folder)
+    with pytest.raises(DatasetError):
+        chosen(folder)

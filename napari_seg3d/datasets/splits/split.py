@@ -39,7 +39,7 @@ class Split:
     Parameters
     ----------
     train, validation, test : tuple of str
-        No subject has cases in two of them.
+        No subject has cases in two of them, but that a single subject both trains and validates.
     """
 
     train: tuple[str, ...]
@@ -47,11 +47,13 @@ class Split:
     test: tuple[str, ...] = ()
 
     def rows(self, cases: Iterable[Case]) -> list[SplitRow]:
-        """Return case, subject and set of those `cases` that belong to the split, in their order."""
-        sets: dict[str, Literal["train", "validation", "test"]] = dict.fromkeys(self.train, "train")
-        sets.update(dict.fromkeys(self.validation, "validation"))
-        sets.update(dict.fromkeys(self.test, "test"))
-        return [SplitRow(case.id, case.subject, sets[case.id]) for case in cases if case.id in sets]
+        """Return case, subject and set of those `cases` that belong to the split, in their order; a row for each set of a case."""
+        sets: dict[Literal["train", "validation", "test"], set[str]] = {
+            "train": set(self.train),
+            "validation": set(self.validation),
+            "test": set(self.test),
+        }
+        return [SplitRow(case.id, case.subject, name) for case in cases for name, ids in sets.items() if case.id in ids]
 
     def save(self, path: str | Path, cases: Iterable[Case]) -> None:
         """Write a CSV with the columns case, subject, set."""
