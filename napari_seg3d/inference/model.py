@@ -168,19 +168,16 @@ def save_model(path: Path, spec: ModelSpec, weights: Mapping[str, torch.Tensor],
             archive.writestr(_description_in(archive), json.dumps(spec.model_dump(mode="json")))
 
 
-def read_spec(path: str | Path) -> ModelSpec:
-    """Return what a model file says about itself, without its weights and in no time.
+def read_spec(path: str | Path) -> ModelSpec | None:
+    """Return what a model file says about itself, without a wait for torch or for its weights.
 
-    Raises
-    ------
-    ModelError
-        As `load_model` does.
+    None for what is no model, which `load_model` explains, and for models of version 1, which do not say it in words.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return ModelSpec.model_validate_json(archive.read(_description_in(archive)))
     except (OSError, zipfile.BadZipFile, zlib.error, KeyError, IndexError, ValueError):
-        return load_model(path).spec  # of the first version, or it says what is wrong with it
+        return None
 
 
 def load_model(path: str | Path) -> Model:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import at_time, native_of
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.viewer.stage import Picture, Stage
+from napari_seg3d.volumes import Volume
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -26,7 +29,7 @@ class PredictionModel(QObject):
     #: A prediction began or ended.
     changed = Signal()
     progressed = Signal(int, int)
-    #: A prediction is in the viewer: its layer, and the `Prediction`.
+    #: A prediction is in the viewer: its layer (of overlapping labels, that of the last one), and the `Prediction`.
     predicted = Signal(object, object)
 
     def __init__(self, viewer: Viewer, stage: Stage) -> None:
@@ -35,7 +38,7 @@ class PredictionModel(QObject):
         self.error: Seg3dError | None = None
         self.job: Job | None = None
         self._warm: tuple[Path, float, Predictor] | None = None
-        self._results: weakref.WeakKeyDictionary[Image, Labels] = weakref.WeakKeyDictionary()
+        self._results: weakref.WeakKeyDictionary[Image, list[Labels]] = weakref.WeakKeyDictionary()
 
     def predict(self, model: Path, layer: Image, mode: Mode) -> None:
         """Predict the scan in a layer; the mask appears over it when it is done."""
@@ -51,10 +54,10 @@ class PredictionModel(QObject):
         native = native_of(layer)
         frame = native.placement.frame if native is not None else None
 
-        def work(job: Job) -> tuple[Prediction, Picture]:
+        def work(job: Job) -> tuple[Prediction, list[Picture]]:
             predictor = self._predictor(model)
             prediction = predictor.predict(scan, mode, job.progress, job.is_cancelled)
-            return prediction, Picture.of(prediction.labels, name, predictor.labels, frame)
+            return prediction, [Picture.of(mask, layer_name, frame=frame) for layer_name, mask in _masks(prediction.labels, name)]
 
         self.error = None
         self.job = start_job(
@@ -78,19 +81,28 @@ class PredictionModel(QObject):
             self._warm = (model, changed, Predictor.load(model))
         return self._warm[2]
 
-    def _show(self, image: Image, prediction: Prediction, picture: Picture) -> None:
+    def layers_with(self, mask: Labels) -> list[Labels]:
+        """Return the layers of the viewer that are one mask: those of overlapping labels that were predicted together, else one."""
+        together = next((layers for layers in self._results.values() if mask in layers), [mask])
+        return [layer for layer in together if layer in self._viewer.layers]
+
+    def _show(self, image: Image, prediction: Prediction, pictures: list[Picture]) -> None:
         if image not in self._viewer.layers:
             self.error = Seg3dError(
                 f"The layer {image.name} was closed before its prediction was ready.", "Open it and predict again."
             )
             return
-        last = self._results.pop(image, None)
-        if last is not None and not self._stage.is_edited(last):
-            self._stage.remove(last)
-        layer = self._stage.add_mask(image, picture)
-        self._results[image] = layer
-        self._stage.bring_forward(image, layer, picture)
-        self.predicted.emit(layer, prediction)
+        for last in self._results.pop(image, []):
+            if not self._stage.is_edited(last):
+                self._stage.remove(last)
+        layers = [self._stage.add_mask(image, picture) for picture in pictures]
+        for layer, value in zip(layers, prediction.labels.labels, strict=False):
+            layer.selected_label = value  # what is painted in a layer is its own label
+        self._results[image] = layers
+        marked = next((picture for picture in pictures if picture.centre is not None), pictures[0])
+        for layer in layers:
+            self._stage.bring_forward(image, layer, marked)
+        self.predicted.emit(layers[-1], prediction)
 
     def _failed(self, error: Seg3dError) -> None:
         self.error = error
@@ -98,3 +110,12 @@ class PredictionModel(QObject):
     def _ended(self) -> None:
         self.job = None
         self.changed.emit()
+
+
+def _masks(labels: Volume, name: str) -> Iterator[tuple[str, Volume]]:
+    """Yield what becomes a layer each, and its name: a mask, or each of the labels that overlap."""
+    if len(labels.data) == 1:
+        yield name, labels
+        return
+    for value, label in labels.labels.items():
+        yield f"{name} [{label.name or value}]", replace(labels, data=labels.data[value - 1 : value], labels={value: label})

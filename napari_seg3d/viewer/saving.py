@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from napari_seg3d.errors import GeometryError, Seg3dError
 from napari_seg3d.viewer.frames import Placement
 from napari_seg3d.viewer.label_look import styles_of
 from napari_seg3d.viewer.layers import Native, Original, native_of, sizes
-from napari_seg3d.volumes import Grid, Label, Volume, resample
+from napari_seg3d.volumes import Grid, Label, Volume, resample, smallest_integer
 
 
 def layer_to_volume(layer: Layer, others: Iterable[Layer] = ()) -> Volume:
@@ -61,6 +62,25 @@ def layer_to_volume(layer: Layer, others: Iterable[Layer] = ()) -> Volume:
     else:
         data = original.data
     return _volume(native, data.reshape((-1, *data.shape[-3:])), layer)
+
+
+def join_labels(masks: Sequence[Volume]) -> Volume:
+    """Return masks of overlapping labels, a layer each, as one with a channel for each value: channel c holds 0 and c + 1.
+
+    What was painted in the layer of another label counts as what it was painted as.
+    """
+    first = masks[0]
+    if len(masks) == 1:
+        return first
+    highest = max(int(mask.data.max()) for mask in masks)
+    highest = max([highest, *(value for mask in masks for value in mask.labels)])
+    data = np.zeros((highest, *first.grid.shape), smallest_integer(0, highest))
+    labels: dict[int, Label] = {}
+    for mask in masks:
+        labels |= mask.labels
+        for value in np.unique(mask.data[mask.data != 0]):
+            data[value - 1][mask.data[0] == value] = value
+    return replace(first, data=data, labels=dict(sorted(labels.items())), fourth="channel")
 
 
 def native_labels(layer: Labels) -> dict[int, Label]:

@@ -10,11 +10,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QPushButton, QToolButton
 
 from napari_seg3d.errors import Seg3dError
-from napari_seg3d.inference import Prediction
+from napari_seg3d.inference import Mode, Prediction, read_spec
 from napari_seg3d.training import Run, find_runs
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import native_of
-from napari_seg3d.viewer.saving import layer_to_volume
+from napari_seg3d.viewer.saving import join_labels, layer_to_volume
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import GRID_SUFFIXES, volume_name, write_label_files, write_volume
 from napari_seg3d.widgets.parts import Dock, Folded, Notice, ProgressRow, choose_file, choose_new_file, duration
@@ -22,10 +22,10 @@ from napari_seg3d.widgets.parts import Dock, Folded, Notice, ProgressRow, choose
 if TYPE_CHECKING:
     from napari import Viewer
 
-_MODES = {
-    "As trained": "auto",
-    "Patches": "patches",
-    "Whole volume": "whole",
+#: What the modes are called, for networks that see volumes and for those that see slices.
+_MODES: dict[int, dict[Mode, str]] = {
+    3: {"whole": "Whole scan", "patches": "Patches"},
+    2: {"whole": "Whole slices", "patches": "Patches of slices"},
 }
 _SAVE_AS = (
     "Masks (*.nii.gz *.nii *.nrrd *.mha *.mhd)",
@@ -70,13 +70,14 @@ class PredictDock(Dock):
         self.images = _combo("<p>The scan to predict: any image layer.</p>")
         form.addRow("Scan", self.images)
         self.body.addLayout(form)
+        self.about = Notice()
+        self.body.addWidget(self.about)
 
         more = Folded("More choices", "How the scan is cut for the network.")
         modes = QFormLayout()
         self.modes = QComboBox()
-        self.modes.addItems(list(_MODES))
         self.modes.setToolTip(
-            "<p>As trained is right nearly always. Whole volume is quicker where the memory holds it; patches need less memory.</p>"
+            "<p>As trained is right nearly always. Whole scans are quicker where the memory holds them; patches need less memory.</p>"
         )
         modes.addRow("Mode", self.modes)
         more.rows.addLayout(modes)
@@ -100,6 +101,7 @@ class PredictDock(Dock):
         self.body.addWidget(self.save_button)
         self.body.addStretch(1)
 
+        self.models.currentIndexChanged.connect(self._describe_model)
         for combo in (self.models, self.images):
             combo.currentIndexChanged.connect(self._enable)
         self._model.changed.connect(self._synchronise)
@@ -148,7 +150,7 @@ class PredictDock(Dock):
 
     def _predict(self) -> None:
         self.notice.say("")
-        self._model.predict(Path(self.models.currentData()), self.images.currentData(), _MODES[self.modes.currentText()])  # type: ignore[arg-type]
+        self._model.predict(Path(self.models.currentData()), self.images.currentData(), self.modes.currentData())
 
     def _save(self) -> None:
         layer = self._mask_to_save()
@@ -165,13 +167,14 @@ class PredictDock(Dock):
 
     def save_to(self, layer: Labels, path: Path, is_per_label: bool = False) -> None:
         """Write a mask onto its scan's grid, or each of its labels; the dialog has asked before a file is replaced."""
+        layers = self._model.layers_with(layer)
         try:
-            mask = layer_to_volume(layer, self._viewer.layers)
+            mask = join_labels([layer_to_volume(one, self._viewer.layers) for one in layers])
         except Seg3dError as error:
             self.notice.say_error(error)
             return
         mask = mask.with_data(mask.data.copy())  # whoever goes on painting does not paint into the file
-        untouched = self._stage.checksum(layer)
+        untouched = [self._stage.checksum(one) for one in layers]
 
         def write(_job: Job) -> str:
             if is_per_label:
@@ -180,8 +183,9 @@ class PredictDock(Dock):
             return str(write_volume(mask, path, overwrite=True))
 
         def say(written: str) -> None:
-            self._stage.mark_saved(layer, untouched)
-            self.notice.say(f"Saved {layer.name} as {written}.")
+            for one, checksum in zip(layers, untouched, strict=True):
+                self._stage.mark_saved(one, checksum)
+            self.notice.say(f"Saved {', '.join(one.name for one in layers)} as {written}.")
 
         self.notice.say(f"Saving {layer.name}…")
         start_job(write, returned=say, failed=self.notice.say_error)
@@ -208,7 +212,26 @@ class PredictDock(Dock):
             self.models.setItemData(row, self.models.itemData(row), Qt.ItemDataRole.ToolTipRole)
         self.models.setPlaceholderText("train one first, or choose a file")
         self.models.blockSignals(False)
+        self._describe_model()
         self._enable()
+
+    def _describe_model(self) -> None:
+        """Say what the model sees and finds, and offer the modes by the names that fit it."""
+        path, chosen = self.models.currentData(), self.modes.currentData()
+        spec = read_spec(path) if path is not None else None
+        names = _MODES[spec.network.dims if spec is not None else 3]
+        trained = f"As trained ({names[spec.mode].lower()})" if spec is not None else "As trained"
+        self.modes.clear()
+        for mode, name in ({"auto": trained} | names).items():
+            self.modes.addItem(name, mode)
+        self.modes.setCurrentIndex(max(0, self.modes.findData(chosen)))
+        if spec is None:
+            self.about.say("")
+            return
+        more = ", …" if len(spec.labels) > _MOST_VOLUMES else ""
+        overlapping = ", which may overlap" if spec.targets == "overlapping" and len(spec.labels) > 1 else ""
+        labels = ", ".join(name for _, name in sorted(spec.labels.items())[:_MOST_VOLUMES])
+        self.about.say(f"Finds {labels}{more}{overlapping}. Sees {spec.what_it_sees}.")
 
     def _look_for_models(self, events: list[dict[str, object]]) -> None:
         if any(event["kind"] == "checkpoint" for event in events):
@@ -229,10 +252,11 @@ class PredictDock(Dock):
         self._enable()
 
     def _predicted(self, layer: Labels, prediction: Prediction) -> None:
-        data, millilitres = prediction.labels.data, prediction.labels.grid.voxel_volume / 1000
-        names = dict(zip(layer.features["index"], layer.features["name"], strict=True))
-        volumes = [f"{names[value]} {(data == value).sum() * millilitres:.1f} ml" for value in list(names)[1 : _MOST_VOLUMES + 1]]
-        self.notice.say(f"Predicted in {duration(prediction.seconds)}: {', '.join(volumes)}.")
+        mask, millilitres = prediction.labels, prediction.labels.grid.voxel_volume / 1000
+        named = list(mask.labels.items())[:_MOST_VOLUMES]
+        volumes = [f"{label.name} {(mask.data == value).sum() * millilitres:.1f} ml" for value, label in named]
+        told = f"Predicted in {duration(prediction.seconds)}: {', '.join(volumes)}."
+        self.notice.say(" ".join([told, *prediction.notes]))
 
 
 def _combo(tooltip: str) -> QComboBox:

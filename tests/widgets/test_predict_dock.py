@@ -1,0 +1,113 @@
+"""Predictions of overlapping labels in the viewer: a layer each, painted by itself, and saved as one mask."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from napari.layers import Labels
+
+from napari_seg3d.datasets import read_mask
+from napari_seg3d.inference import ModelSpec, Predictor, save_model
+from napari_seg3d.networks import NetworkSpec, build_network
+from napari_seg3d.transforms import preprocessing_pipeline
+from napari_seg3d.volumes import Volume, read_volume, write_volume
+from tests.pumping import pump_until
+
+PLUGIN = "napari-seg3d"
+
+
+def _model(path: Path, labels: dict[int, str], dims: int = 3, **settings: Any) -> Path:
+    strides = ((2, 2, 2 if dims == 3 else 1),) * 2
+    spec = ModelSpec(
+        network=NetworkSpec(dims=dims, out_channels=len(labels), features=(4, 8, 16), strides=strides),  # type: ignore[arg-type]
+        labels=labels,
+        targets="overlapping",
+        pipeline=preprocessing_pipeline(None, "zscore").to_list(),
+        patch_size=(8, 8, 8 if dims == 3 else 1),
+        mode="whole",
+        **settings,
+    )
+    torch.manual_seed(0)
+    save_model(path, spec, build_network(spec.network).state_dict())
+    return path
+
+
+@pytest.fixture
+def dock(make_napari_viewer_proxy):
+    viewer = make_napari_viewer_proxy()
+    return viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")[1]
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    data = np.random.default_rng(0).normal(0, 100, (1, 13, 11, 9)).astype(np.int16)
+    affine = np.array([[0, -1.5, 0, 3], [-1, 0, 0, 2], [0, 0, 2, -7], [0, 0, 0, 1.0]])
+    return write_volume(Volume(data, affine), tmp_path / "patient7.nii.gz")
+
+
+def _predict(dock, model: Path) -> list[Labels]:
+    dock.add_model(model)
+    dock.run_button.click()
+    pump_until(lambda: dock._model.job is None, what="the prediction")
+    assert dock._model.error is None
+    return [layer for layer in dock._viewer.layers if isinstance(layer, Labels)]
+
+
+def test_overlapping_labels_have_a_layer_each_and_are_saved_as_one_mask(dock, scan: Path, tmp_path: Path) -> None:
+    dock._viewer.open(str(scan), plugin=PLUGIN)
+    model = _model(tmp_path / "model.pt", {2: "liver", 4: "tumour"})
+    expected = Predictor.load(model).predict(read_volume(scan, "image")).labels
+    liver, tumour = _predict(dock, model)
+    assert [liver.name, tumour.name] == ["patient7 prediction [liver]", "patient7 prediction [tumour]"]
+    assert [liver.selected_label, tumour.selected_label] == [2, 4]
+    assert list(tumour.features["name"]) == ["background", "tumour"]
+    assert "liver" in dock.notice.text()
+    assert "ml" in dock.notice.text()
+    assert dock.save_button.isEnabled()
+    shown = expected.canonical().data.transpose(0, 3, 2, 1)
+    assert np.array_equal(liver.data, shown[1])
+    assert np.array_equal(tumour.data, shown[3])
+
+    tumour.data_setitem((np.array([2]), np.array([3]), np.array([4])), 4 - tumour.data[2, 3, 4])
+    for chosen, name in ((liver, "one.nii.gz"), (tumour, "two.nii.gz")):
+        dock.save_to(chosen, tmp_path / name)
+        pump_until(lambda: "Saving" not in dock.notice.text(), what="the saved mask")
+        saved = read_mask(tmp_path / name, overlapping=True)
+        shown[3, 2, 3, 4] = tumour.data[2, 3, 4]
+        assert np.array_equal(saved.canonical().data.transpose(0, 3, 2, 1), shown)
+        assert np.allclose(saved.affine, expected.affine)
+    dock.save_to(tumour, tmp_path / "each.nii.gz", is_per_label=True)
+    pump_until(lambda: "Saving" not in dock.notice.text(), what="the saved masks")
+    assert sorted(file.name for file in tmp_path.glob("each_*")) == ["each_liver.nii.gz", "each_tumour.nii.gz"]
+
+
+def test_predicting_again_replaces_the_layers_that_nobody_corrected(dock, scan: Path, tmp_path: Path) -> None:
+    dock._viewer.open(str(scan), plugin=PLUGIN)
+    model = _model(tmp_path / "model.pt", {1: "liver", 2: "tumour"})
+    liver, tumour = _predict(dock, model)
+    liver.data_setitem((np.array([2]), np.array([3]), np.array([4])), 1 - liver.data[2, 3, 4])
+    again = _predict(dock, model)
+    assert liver in again
+    assert tumour not in again
+    assert len(again) == 3
+    dock.save_to(liver, tmp_path / "corrected.nii.gz")
+    pump_until(lambda: "Saving" not in dock.notice.text(), what="the saved mask")
+    saved = read_volume(tmp_path / "corrected.nii.gz", "labels")
+    assert saved.data.shape[0] == 1, "the layer of the first prediction alone"
+
+
+def test_a_model_is_described_before_it_is_loaded(dock, tmp_path: Path) -> None:
+    dock.add_model(_model(tmp_path / "flat.pt", {1: "liver", 2: "tumour"}, dims=2, planes=("axial", "coronal")))
+    assert "Finds liver, tumour, which may overlap. Sees whole axial and coronal slices." in dock.about.text()
+    assert [dock.modes.itemText(row) for row in range(3)] == ["As trained (whole slices)", "Whole slices", "Patches of slices"]
+    dock.modes.setCurrentIndex(2)
+    dock.add_model(_model(tmp_path / "deep.pt", {1: "liver"}))
+    assert "Finds liver. Sees the whole scan." in dock.about.text()
+    assert [dock.modes.itemText(row) for row in range(3)] == ["As trained (whole scan)", "Whole scan", "Patches"]
+    assert dock.modes.currentData() == "patches", "the choice stays"
+    (tmp_path / "text.pt").write_text("no model")
+    dock.add_model(tmp_path / "text.pt")
+    assert not dock.about.text()
+    assert dock.modes.itemText(0) == "As trained"
