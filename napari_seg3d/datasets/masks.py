@@ -121,8 +121,7 @@ def _joined(
             other = int(joined[both][0])
             raise LabelError(
                 f"{where}: the labels {name(drawn.get(other, other))} and {name(value)} overlap in {int(both.sum())} voxels.",
-                "Correct the masks, or save one mask with a value for each label: overlapping labels can be neither trained on "
-                "nor compared yet.",
+                "Correct the masks; or train with Labels set to overlapping, which learns each label by itself.",
             )
         joined[marked] = counts_as
         drawn.setdefault(counts_as, value)

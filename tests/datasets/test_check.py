@@ -126,6 +126,24 @@ def test_labels_that_dataset_json_does_not_name(good: Path, write_nifti: WriteNi
     assert any("Label 2 (spleen) is in no mask" in what for what in warnings(report))
 
 
+def test_values_that_are_no_labels_need_no_name(good: Path, write_nifti: WriteNifti) -> None:
+    mask = box()
+    mask[0, 0, 0] = 9
+    write_nifti("labels/b.nii.gz", mask)
+    (good / "dataset.json").write_text('{"labels": {"0": "background", "1": "box"}}')
+    assert sound(check_dataset(open_dataset(good))) == ["a"]
+    report = check_dataset(open_dataset(good), aside=(9,))
+    assert sound(report) == ["a", "b"]
+    assert report.dataset.labels == {1: "box"}
+
+
+def test_a_label_called_ignore_is_told_until_it_is_ignored(good: Path) -> None:
+    (good / "dataset.json").write_text('{"labels": {"background": 0, "box": 1, "ignore": 2}}')
+    what = "Label 2 is called 'ignore', which stands for voxels that nobody knows; it would be learnt like any other."
+    assert what in warnings(check_dataset(open_dataset(good)))
+    assert what not in warnings(check_dataset(open_dataset(good), aside=(2,)))
+
+
 def test_a_label_in_one_mask_only(good: Path, write_nifti: WriteNifti) -> None:
     write_nifti("labels/b.nii.gz", box(9))
     report = check_dataset(open_dataset(good))

@@ -156,15 +156,24 @@ def test_a_cut_mask_of_another_format_is_refused(tmp_path: Path) -> None:
         place_mask(part, image)
 
 
-def test_overlapping_segments_are_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_overlapping_segments_can_be_trained_on_and_are_told(tmp_path: Path) -> None:
     overlapping = np.stack([ball(0), ball(1)], axis=3)
     for number in range(2):
         files = write_ct(tmp_path / "images" / f"p{number}", f"ID {number}", number)
         write_seg(tmp_path / "masks" / f"p{number}.dcm", files, overlapping if number else ball(number))
     report = check_dataset(open_dataset(tmp_path))
     both = int((ball(0) & ball(1)).sum())
-    assert errors(report) == [f"p1.dcm: the labels 1 (Ball 1) and 2 (Ball 2) overlap in {both} voxels."]
-    assert [case.id for case in report.sound] == ["p0"]
+    assert errors(report) == []
+    (told,) = [finding for finding in report.findings if finding.kind == "overlapping labels"]
+    assert told.what == f"p1.dcm: the labels 1 (Ball 1) and 2 (Ball 2) overlap in {both} voxels."
+    assert [case.id for case in report.sound] == ["p0", "p1"]
+    assert report.overlapping
+    assert [report.facts[case].overlapping for case in ("p0", "p1")] == [False, True]
+    assert report.facts["p1"].label_counts == {
+        0: ball().size - int((ball(0) | ball(1)).sum()),
+        1: int(ball(0).sum()),
+        2: int(ball(1).sum()),
+    }
 
 
 def test_an_irregular_series_is_one_bad_case(tmp_path: Path) -> None:
@@ -232,7 +241,7 @@ def write_separated(path: Path, marked: np.ndarray) -> None:
     scipy.io.savemat(path, {"label_separated": marked.astype(np.float64)})
 
 
-def test_radiographs_with_separated_labels_that_overlap_are_paired_and_their_masks_refused(tmp_path: Path) -> None:
+def test_radiographs_with_separated_labels_that_overlap_are_paired_and_can_be_trained_on(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(2):
         write_radiograph(
@@ -244,9 +253,11 @@ def test_radiographs_with_separated_labels_that_overlap_are_paired_and_their_mas
     dataset = open_dataset(tmp_path)
     assert named_pairs(dataset) == {"000": "000.mat", "001": "001.mat"}
     report = check_dataset(dataset)
-    assert report.sound == ()
-    assert all("the labels 1 and 2 overlap in 75 voxels" in what for what in errors(report))
-    assert len(errors(report)) == 2
+    assert len(report.sound) == 2
+    assert report.overlapping
+    told = [finding.what for finding in report.findings if finding.kind == "overlapping labels"]
+    assert len(told) == 2
+    assert all("the labels 1 and 2 overlap in 75 voxels" in what for what in told)
     assert any("right and left are not known" in problem.what for problem in report.problems)
 
 

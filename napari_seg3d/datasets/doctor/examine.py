@@ -72,7 +72,7 @@ def examine(case: Case, declared: Mapping[int, str], merged: Mapping[int, int]) 
         _examine_channel(look, case, path, volume, first)
     mask = _examine_mask(look, case, first, declared, merged) if case.mask is not None else None
     stored = mask.source.header if mask is not None and mask.source is not None else None
-    facts = _facts(channels, look.label_counts, _type_in(stored), thumbnail(first, mask.data[0] if mask is not None else None))
+    facts = _facts(channels, look.label_counts, _type_in(stored), thumbnail(first, _on_top(mask) if mask is not None else None))
     if mask is not None:
         facts = replace(facts, labelled=_labelled(first, mask), overlapping=mask.data.shape[0] > 1)
     look.facts = facts
@@ -101,7 +101,7 @@ def _examine_mask(look: Look, case: Case, image: Volume, declared: Mapping[int, 
     if path is None:
         return None
     try:
-        mask = read_case_mask(case, None, merged)
+        mask = read_case_mask(case, None, merged, overlapping=True)
     except LabelError as error:
         remedy = on_image.rounding(case, path)
         fix = on_image.ROUND if remedy else error.fix
@@ -122,9 +122,14 @@ def _examine_mask(look: Look, case: Case, image: Volume, declared: Mapping[int, 
     look.label_counts = counts
     values = [value for value in counts if value != 0]
     _judge_labels(look, case, path, values, declared)
+    if mask.data.shape[0] > 1:
+        what = f"{path.name}: {on_image.overlaps(mask)}."
+        fix = "Nothing to do: such labels are learnt each by itself (Labels: overlapping). Correct the masks if none should overlap."
+        look.notebook.add("info", "overlapping labels", what, fix, path)
     if placed is not None and 0 < len(values) <= MOST_LABELS:
-        look.mask_hashes = hash_of_labels(placed.canonical().data[0])
-        for kind, what, fix in on_image.suspicions(placed.data[0], image, path.name):
+        seen = _on_top(placed)
+        look.mask_hashes = hash_of_labels(_on_top(placed.canonical()))
+        for kind, what, fix in on_image.suspicions(seen, image, path.name):
             look.notebook.add("warning", kind, what, fix, path)
     return placed
 
@@ -200,7 +205,16 @@ def _notes_on(volume: Volume) -> tuple[str, ...]:
     return volume.notes
 
 
+def _on_top(mask: Volume) -> NDArray[np.integer]:
+    """Return one label for each voxel ``(I, J, K)``: of several the highest."""
+    return mask.data[0] if len(mask.data) == 1 else mask.data.max(axis=0)  # type: ignore[no-any-return]
+
+
 def _count_labels(data: NDArray[np.generic]) -> dict[int, int]:
+    if len(data) > 1:
+        labels = {channel + 1: int(np.count_nonzero(marked)) for channel, marked in enumerate(data)}
+        background = data[0].size - int(np.count_nonzero(data.any(axis=0)))
+        return {0: background} | {value: count for value, count in labels.items() if count}
     counts: Counter[int] = Counter()
     axis = int(np.argmax(np.abs(data[0].strides)))
     for part in np.moveaxis(data[0], axis, 0):  # slice by slice, because sorting a whole CT takes its memory several times

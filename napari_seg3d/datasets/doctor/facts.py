@@ -55,7 +55,7 @@ class CaseFacts:
     high: float = float("nan")
     modality: str = ""
     mask_dtype: str = ""
-    labelled: tuple[float, ...] = ()
+    labelled: tuple[float, ...] = field(default=(), repr=False)
     overlapping: bool = False
     thumbnail: bytes = field(default=b"", repr=False)
 

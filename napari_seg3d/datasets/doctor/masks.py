@@ -101,6 +101,19 @@ def suspicions(labels: NDArray[np.generic], image: Volume, name: str) -> list[tu
     return found
 
 
+def overlaps(mask: Volume) -> str:
+    """Return in words how labels with a channel each overlap."""
+    several = np.count_nonzero(mask.data, axis=0) > 1
+    first, second = np.flatnonzero(mask.data[(slice(None), *np.argwhere(several)[0])])[:2] + 1
+    names = [
+        f"{value} ({mask.labels[value].name})" if value in mask.labels and mask.labels[value].name else str(value)
+        for value in (int(first), int(second))
+    ]
+    both = int(np.count_nonzero((mask.data[first - 1] != 0) & (mask.data[second - 1] != 0)))
+    others = "" if both == several.sum() else f"; in all, labels overlap in {int(several.sum())} voxels"
+    return f"the labels {names[0]} and {names[1]} overlap in {both} voxels{others}"
+
+
 def _fit(labels: NDArray[np.generic], image: NDArray[np.generic]) -> float:
     """Return the share of the variance of the intensities in and around labels that they explain (eta squared)."""
     from scipy.ndimage import binary_dilation

@@ -34,6 +34,11 @@ class Report:
         return tuple(finding for finding in self.findings if finding.severity != "info")
 
     @cached_property
+    def overlapping(self) -> bool:
+        """Whether labels overlap in the mask of any case that may train."""
+        return any(self.facts[case.id].overlapping for case in self.sound)
+
+    @cached_property
     def sound(self) -> tuple[Case, ...]:
         """The cases that may train: those with a mask and no error, and not excluded."""
         faulty = {finding.case for finding in self.findings if finding.severity == "error"}

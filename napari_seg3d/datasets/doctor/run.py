@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +15,7 @@ from napari_seg3d.datasets.doctor.examine import Look, examine
 from napari_seg3d.datasets.doctor.findings import Finding, Notebook, Remedy
 from napari_seg3d.datasets.doctor.report import Report
 from napari_seg3d.datasets.doctor.subjects import join_subjects
-from napari_seg3d.datasets.doctor.together import all_labels, lone_masks, look_at_all, rare_labels
+from napari_seg3d.datasets.doctor.together import all_labels, ignored_labels, lone_masks, look_at_all, rare_labels
 from napari_seg3d.errors import Cancelled
 
 _AT_A_TIME = 4
@@ -28,6 +28,7 @@ def check_dataset(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     processes: int | None = None,
+    aside: Collection[int] = (),
 ) -> Report:
     """Read every file of a data set and say what is wrong, each with the file, the fix, and the remedy where there is one.
 
@@ -45,6 +46,8 @@ def check_dataset(
     processes : int, optional
         How many processes read cases, one each at a time; 0 reads them in threads of this process. Left out, threads for small data
         sets and processes for large ones: as many as there are cores, at most four.
+    aside : collection of int, optional
+        Values in the masks that are no labels and need no name: those of voxels to be ignored, and of painted background.
 
     Raises
     ------
@@ -52,7 +55,8 @@ def check_dataset(
         `cancelled` said so.
     """
     cases = [case for case in dataset.cases if case.id not in dataset.excluded]
-    looks = _look(dataset, cases, progress, cancelled, processes)
+    declared = {**dict.fromkeys(aside, ""), **dataset.labels} if dataset.labels else {}
+    looks = _look(cases, declared, dataset.merged, progress, cancelled, processes)
     ordered = [looks[case.id] for case in cases]
     facts = {look.notebook.case: look.facts for look in ordered if look.facts is not None}
     findings = [Finding.of(problem) for problem in dataset.problems if problem.case not in dataset.excluded]
@@ -62,12 +66,13 @@ def check_dataset(
     refined, seen = join_subjects(dataset, ordered)
     labels = all_labels(dataset, facts, [look.label_names for look in ordered])
     report = Report(replace(refined, labels=labels), facts, (*findings, *seen))
-    return replace(report, findings=(*report.findings, *rare_labels(report)))
+    return replace(report, findings=(*report.findings, *rare_labels(report), *ignored_labels(report, aside)))
 
 
 def _look(
-    dataset: Dataset,
     cases: Sequence[Case],
+    declared: Mapping[int, str],
+    merged: Mapping[int, int],
     progress: Callable[[int, int], None] | None,
     cancelled: Callable[[], bool] | None,
     processes: int | None,
@@ -82,10 +87,10 @@ def _look(
         if stopped.is_set():
             return Look(Notebook(case.id))
         if not in_processes:
-            return examine(case, dataset.labels, dataset.merged)
+            return examine(case, declared, merged)
         worker: Worker | None = getattr(local, "worker", None)
         if worker is None:
-            local.worker = worker = Worker(dataset.labels, dataset.merged)
+            local.worker = worker = Worker(declared, merged)
             workers.append(worker)
         return worker.examine(case) or _ended(case)
 

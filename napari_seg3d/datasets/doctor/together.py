@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -217,6 +217,20 @@ def all_labels(dataset: Dataset, facts: Mapping[str, CaseFacts], own_names: Iter
     known = list(own_names)
     names = {value: {own[value] for own in known if value in own} for value in found}
     return {value: names[value].pop() if len(names[value]) == 1 else f"label {value}" for value in sorted(found)}
+
+
+def ignored_labels(report: Report, aside: Collection[int]) -> list[Finding]:
+    """Return which labels are called what nnU-Net calls voxels that nobody knows, and would be learnt all the same."""
+    return [
+        Finding(
+            "warning",
+            f"Label {value} is called {name!r}, which stands for voxels that nobody knows; it would be learnt like any other.",
+            f"Set Ignored value to {value} in the training.",
+            kind="ignored label",
+        )
+        for value, name in report.dataset.labels.items()
+        if name.lower() == "ignore" and value not in aside
+    ]
 
 
 def rare_labels(report: Report) -> list[Finding]:
