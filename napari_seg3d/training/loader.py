@@ -18,27 +18,7 @@ if TYPE_CHECKING:
 
     Batch = tuple[torch.Tensor, torch.Tensor]
 
-#: More processes than this make no batch sooner.
-_MOST_WORKERS = 12
 _FEWER = "Choose fewer Loader processes, or 0 to make the samples in the training itself."
-
-
-def choose_workers(wish: int | str, accelerator: str, ranks: int = 1) -> int:
-    """Return how many processes make samples.
-
-    Parameters
-    ----------
-    wish : int or "auto"
-        What was asked for.
-    accelerator : str
-        Where the network computes. A CPU has to do both: one process then makes samples, at a lower priority.
-    ranks : int
-        Processes that train on this machine.
-    """
-    if wish != "auto":
-        return int(wish)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if accelerator == "cpu" else min(_MOST_WORKERS, max(1, cores // ranks - 1))
 
 
 def make_loader(
@@ -131,7 +111,7 @@ class Batches:
         self._batches = None  # torch ends them with the iterator
 
 
-def worker_error(error: RuntimeError) -> TrainingError | None:
+def worker_error(error: BaseException) -> TrainingError | None:
     """Return the end of a loader process in words, or None where torch complains of something else.
 
     Torch may say it anywhere in the training, not only where a batch is asked for.

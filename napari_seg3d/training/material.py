@@ -21,6 +21,7 @@ from napari_seg3d.training.plan import Fingerprint, Plan, Reason, fingerprint_of
 from napari_seg3d.training.progress import ProgressEvents
 from napari_seg3d.training.runs import Run
 from napari_seg3d.training.sides import choose_sides
+from napari_seg3d.training.targets import values_aside
 from napari_seg3d.transforms import Pipeline, fit, is_fitted
 from napari_seg3d.volumes import Volume
 
@@ -94,7 +95,8 @@ def look_at_data(run: Run, config: TrainConfig) -> Sides:
     """
     dataset = _opened(config)
     dataset.require_pairs()
-    report = check_dataset(dataset, progress=ProgressEvents(run, "Checking the cases"), cancelled=run.stop_asked)
+    told = ProgressEvents(run, "Checking the cases")
+    report = check_dataset(dataset, told, run.stop_asked, aside=values_aside(config.targets))
     for problem in report.problems[:_MOST_WARNINGS]:
         run.add_event("warning", message=problem.what, fix=problem.fix)
     if not report.sound:
@@ -109,6 +111,12 @@ def look_at_data(run: Run, config: TrainConfig) -> Sides:
     if len(channels) > 1:
         raise TrainingError(f"The scans have different numbers of channels ({sorted(channels)}).", "Train on scans of one kind.")
     split = choose_sides(config.data, report, ProgressEvents(run, "Comparing with the frozen test set"), run.stop_asked)
+    if set(split.train) & set(split.validation):
+        run.add_event(
+            "warning",
+            message="There is one subject only, which trains and judges: its Dice tells how well it was learnt, not how well others will be.",
+            fix="Add scans of other subjects, and a mask for at least one of them.",
+        )
     split.save(run.folder / "split.csv", report.dataset.cases)
     cases = {case.id: case for case in report.sound}
     return Sides(

@@ -53,8 +53,7 @@ def learnt_labels(labels: Mapping[int, str], targets: TargetsConfig) -> dict[int
     ConfigError
         There are none, or more than fit a target.
     """
-    aside = {targets.ignore} if targets.known == "all" else {targets.ignore, targets.background}
-    learnt = {value: name for value, name in sorted(labels.items()) if value not in aside}
+    learnt = {value: name for value, name in sorted(labels.items()) if value not in values_aside(targets)}
     if not learnt:
         raise ConfigError("There is no label to learn.", "Choose masks with labels beside the ignored value and the background.")
     if len(learnt) > MOST_LABELS:
@@ -62,6 +61,12 @@ def learnt_labels(labels: Mapping[int, str], targets: TargetsConfig) -> dict[int
             f"The masks hold {len(learnt)} labels; {MOST_LABELS} is the most.", "Merge some in dataset.yaml, or remove some."
         )
     return learnt
+
+
+def values_aside(targets: TargetsConfig) -> frozenset[int]:
+    """Return the values in masks that are no labels: the ignored one and, of masks that are painted in part, the background."""
+    named = (targets.ignore,) if targets.known == "all" else (targets.ignore, targets.background)
+    return frozenset(value for value in named if value is not None)
 
 
 def make_target(

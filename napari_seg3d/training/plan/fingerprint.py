@@ -79,7 +79,7 @@ def fingerprint_of(report: Report, cases: Collection[str] | None = None) -> Fing
         labels=labels,
         channels=facts[0].channels if facts else 1,
         modality=modalities.pop() if len(modalities) == 1 else "",
-        overlapping=any(one.overlapping for one in facts),
+        overlapping=report.overlapping,  # in those that judge, too: they are compared with the same channels
         minimum=float(np.median([one.minimum for one in facts])) if facts else math.nan,
         maximum=float(np.median([one.maximum for one in facts])) if facts else math.nan,
         labelled=tuple(value for one in facts for value in one.labelled),
