@@ -142,16 +142,17 @@ def evaluate(
     references: Annotated[Path, typer.Argument(help="The true mask, or the folder of the true masks, paired by name.")],
     csv: Annotated[Path | None, typer.Option(help="Also write every number to this file.")] = None,
 ) -> None:
-    """Compare masks with the truth: Dice and volume for each case and label."""
+    """Compare masks with the truth: Dice, precision, recall and volume for each case and label."""
     from napari_seg3d.evaluation import evaluate_files
 
     with progress_bar() as bar:
         evaluation = evaluate_files(predictions, references, progress=teller(bar, "Comparing"))
     table = Table(title=f"{len(evaluation.per_case())} cases")
     table.add_column("label")
-    table.add_column("mean Dice", justify="right")
-    for label, dice in evaluation.per_label().items():
-        table.add_row(str(label), f"{dice:.4f}")
+    for column in ("mean Dice", "precision", "recall"):
+        table.add_column(column, justify="right")
+    for label, metrics in evaluation.metrics().items():
+        table.add_row(str(label), *(f"{metrics[name]:.4f}" for name in ("dice", "precision", "recall")))
     table.add_row("[bold]mean of the cases", f"[bold]{evaluation.mean_dice:.4f}")
     CONSOLE.print(table)
     if csv is not None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_seg3d.datasets import Item, Problem, find_masks, pair_by_name, place_mask, read_mask
 from napari_seg3d.errors import DatasetError, Seg3dError
-from napari_seg3d.evaluation.dice import dice_per_label
+from napari_seg3d.evaluation.counts import Counts, count_labels
 from napari_seg3d.evaluation.report import Evaluation, EvaluationRow
 from napari_seg3d.volumes import Grid, Volume, lattice_offset, place_on, volume_name
 
@@ -29,7 +30,7 @@ def evaluate_files(
     ----------
     predictions, references : path-like
         Two files, or two folders whose files are put together by name as a data set's images and masks are. A data set's own
-        folder may serve as references: its masks are taken.
+        folder may serve as references: its masks are taken. Labels of a file may overlap, in a channel each.
     labels : mapping of int to str, or iterable of int, optional
         Which labels to compare, with their names if they have any. Left out, all that any of the masks holds. The background (0)
         is never compared.
@@ -54,7 +55,7 @@ def evaluate_files(
     as_stored: list[Path] = []
     for done, (case, prediction, reference) in enumerate(pairs, start=1):
         try:
-            predicted, wanted_mask = read_mask(prediction), read_mask(reference)
+            predicted, wanted_mask = read_mask(prediction, overlapping=True), read_mask(reference, overlapping=True)
             measured[case] = _compare(case, predicted, wanted_mask, names)
             if _are_pictures(predicted, wanted_mask) and not predicted.grid.matches(wanted_mask.grid):
                 as_stored.append(prediction)
@@ -123,19 +124,22 @@ def _compare(case: str, prediction: Volume, reference: Volume, names: Mapping[in
     labels = (
         names if names is not None else {label: _name(label, wanted, predicted) for label in _labels(predicted) | _labels(wanted)}
     )
-    scores = dice_per_label(predicted.data, wanted.data, sorted(set(labels) - {0}))
-    millilitres = wanted.grid.voxel_volume / 1000
+    found = _counts(predicted.data, wanted.data, sorted(set(labels) - {0}))
+    volume = wanted.grid.voxel_volume
     return {
-        label: EvaluationRow(
-            case,
-            label,
-            labels[label] or f"label {label}",
-            score,
-            int(np.count_nonzero(wanted.data == label)) * millilitres,
-            int(np.count_nonzero(predicted.data == label)) * millilitres,
-        )
-        for label, score in scores.items()
+        label: EvaluationRow.of(case, label, labels[label] or f"label {label}", counts, volume) for label, counts in found.items()
     }
+
+
+def _counts(predicted: NDArray[np.generic], wanted: NDArray[np.generic], labels: Sequence[int]) -> dict[int, Counts]:
+    """Compare masks ``(C, I, J, K)``: a label map each, or, where labels overlap, a channel c with 0 and c + 1 for each label."""
+    if len(predicted) == len(wanted):
+        return count_labels(predicted, wanted, labels)
+    return {label: count_labels(_layer(predicted, label), _layer(wanted, label), [1])[1] for label in labels}
+
+
+def _layer(mask: NDArray[np.generic], label: int) -> NDArray[np.bool_]:
+    return np.any(mask == label, axis=0)
 
 
 def _on_one_grid(predicted: Volume, wanted: Volume) -> tuple[Volume, Volume]:

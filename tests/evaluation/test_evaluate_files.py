@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.evaluation import EvaluationRow, evaluate_files, mean_dice
+from napari_seg3d.volumes import Volume, write_volume
 
 
 def write(path: Path, voxels: dict[int, int], shape: tuple[int, int, int] = (4, 5, 6), spacing: float = 2.0) -> None:
@@ -64,8 +65,28 @@ def test_csv(folders: tuple[Path, Path], tmp_path: Path) -> None:
     evaluate_files(*folders).save_csv(tmp_path / "out" / "dice.csv")
     with open(tmp_path / "out" / "dice.csv", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
-    assert list(rows[0]) == ["case", "label", "name", "dice", "reference_ml", "prediction_ml"]
+    head = ["case", "label", "name", "dice", "reference_ml", "prediction_ml", "precision", "recall", "tp", "fn", "fp"]
+    assert list(rows[0]) == head
     assert [row["dice"] for row in rows] == ["0.800000", "0.000000", "1.000000", ""]
+    assert [row["recall"] for row in rows] == ["1.000000", "0.000000", "1.000000", ""]
+    assert (rows[0]["precision"], rows[0]["tp"], rows[0]["fn"], rows[0]["fp"]) == ("0.666667", "20", "0", "10")
+
+
+def test_labels_may_overlap_in_a_channel_each(tmp_path: Path) -> None:
+    liver, tumour = np.zeros((2, 4, 5, 6), np.uint8)
+    liver[:2], tumour[1] = 1, 2
+    write_volume(Volume(np.stack([liver, tumour]), np.eye(4), "labels"), tmp_path / "references" / "a.nii.gz")
+    write_volume(
+        Volume(np.stack([liver, np.where(tumour > 0, 0, 2)]), np.eye(4), "labels"), tmp_path / "predictions" / "a.nii.gz"
+    )
+    assert [(row.label, row.dice) for row in evaluate_files(tmp_path / "predictions", tmp_path / "references").rows] == [
+        (1, 1),
+        (2, 0),
+    ]
+    # A label map against channels: what lies under the tumour is missed.
+    write_volume(Volume(np.maximum(liver, tumour)[None], np.eye(4), "labels"), tmp_path / "maps" / "a.nii.gz")
+    rows = evaluate_files(tmp_path / "maps", tmp_path / "references").rows
+    assert [(row.label, row.precision, row.recall) for row in rows] == [(1, 1, 0.5), (2, 1, 1)]
 
 
 def test_another_grid_is_a_problem_and_no_row(folders: tuple[Path, Path]) -> None:

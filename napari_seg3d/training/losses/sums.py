@@ -76,8 +76,8 @@ class _SoftmaxSums(torch.autograd.Function):
         likelihood = log_likelihood.exp() * known
         entropy, slope = _focal(log_likelihood * known, likelihood, gamma)
         ctx.save_for_backward(probability, likelihood, index, slope * known)
-        by_class = _by_class(torch.stack([likelihood, known.float(), entropy]).flatten(1), index.flatten(), logits.shape[1])
-        on_class, voxels, of_class = by_class
+        on_voxel = torch.stack([likelihood, known.float(), entropy]).flatten(1)
+        on_class, voxels, of_class = sum_by_class(on_voxel, index.flatten(), logits.shape[1])
         return torch.stack([on_class, probability.sum((0, 2)), voxels, of_class, voxels])
 
     @staticmethod
@@ -102,7 +102,7 @@ def _focal(log_likelihood: torch.Tensor, likelihood: torch.Tensor, gamma: float)
     return -hardness * log_likelihood, gamma * missing ** (gamma - 1) * likelihood * log_likelihood - hardness
 
 
-def _by_class(values: torch.Tensor, index: torch.Tensor, channels: int) -> torch.Tensor:
+def sum_by_class(values: torch.Tensor, index: torch.Tensor, channels: int) -> torch.Tensor:
     """Return the sums of the values `(n, V)` of each class `(V,)` as `(n, channels)`.
 
     Block by block first: a sum of float32 in one go stops to grow beyond 2^24 voxels.
