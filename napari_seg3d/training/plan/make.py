@@ -27,6 +27,7 @@ from napari_seg3d.training.plan.sizes import PATCH_VOXELS, Sizes, plan_sizes
 from napari_seg3d.training.sides import choose_sides
 from napari_seg3d.training.targets import learnt_labels
 from napari_seg3d.transforms import Pipeline, augmentation_pipeline, channels_after, grid_after, labels_after
+from napari_seg3d.transforms.augment import in_plane
 from napari_seg3d.volumes import Grid
 
 _STEP_VOXELS = {"cpu": 360_000, "mps": 2 * 96**3, "cuda": 2 * 128**3}
@@ -174,8 +175,9 @@ def _augmentation(config: TrainConfig, spec: ModelSpec, spacing: tuple[float, fl
     if config.transforms.augmentation == "auto":
         return augmentation_pipeline()
     pipeline = Pipeline.from_list(config.transforms.augmentation)
-    made = grid_after(pipeline, Grid(spec.patch_size, np.diag([*spacing, 1.0]))).shape
-    channels = channels_after(pipeline, spec.network.in_channels)
+    steps = in_plane(pipeline, spec.planes[0]) if spec.network.dims == 2 else pipeline
+    made = grid_after(steps, Grid(spec.patch_size, np.diag([*spacing, 1.0]))).shape
+    channels = channels_after(steps, spec.network.in_channels)
     if made != spec.patch_size or channels != spec.network.in_channels:
         raise ConfigError(
             f"The augmentation makes {' x '.join(map(str, made))} voxels and {channels} channels of a sample of "

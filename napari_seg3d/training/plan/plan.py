@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from napari_seg3d.inference import Accelerator, ModelSpec, Precision, device_name
+from napari_seg3d.training.losses import LossName
 from napari_seg3d.transforms import Pipeline
 
 
@@ -74,7 +75,7 @@ class Plan:
     accelerator: Accelerator
     precision: Precision
     augmentation: Pipeline | None
-    loss: str
+    loss: LossName
     class_weights: tuple[float, ...] | None
     learning_rate: float
     ema: float

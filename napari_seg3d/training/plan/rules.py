@@ -9,6 +9,7 @@ from typing import Literal
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.inference import Accelerator
 from napari_seg3d.training.config import TrainConfig
+from napari_seg3d.training.losses import LossName
 from napari_seg3d.training.plan.fingerprint import Fingerprint
 from napari_seg3d.training.plan.plan import Reason
 from napari_seg3d.training.targets import settled
@@ -34,7 +35,7 @@ def plan_targets(config: TrainConfig, fingerprint: Fingerprint) -> tuple[Literal
     return chosen, [Reason("targets.kind", chosen, why)]
 
 
-def plan_loss(config: TrainConfig, targets: str, fingerprint: Fingerprint) -> tuple[str, list[Reason]]:
+def plan_loss(config: TrainConfig, targets: str, fingerprint: Fingerprint) -> tuple[LossName, list[Reason]]:
     """Return the name of the loss."""
     if config.optimization.loss != "auto":
         return config.optimization.loss, []

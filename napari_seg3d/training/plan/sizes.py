@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ PATCH_VOXELS = {
     2: {"cpu": 256**2, "mps": 512**2, "cuda": 512**2},
 }
 _SMALLEST_SIDE = 8
+_ONE_SIZE = "The preprocessing brings every scan to one size."
+_PIECES = "Random pieces: scans of any size fit the memory, and a batch shows several scans."
 # Filters of the finest level, and of the widest one.
 _FILTERS = {
     3: {"cpu": (16, 128), "mps": (16, 128), "cuda": (32, 320)},
@@ -54,7 +57,7 @@ class Sizes:
 
     network: NetworkSpec
     patch: tuple[int, int, int]
-    mode: str
+    mode: Literal["patches", "whole"]
     reasons: tuple[Reason, ...]
 
 
@@ -90,15 +93,12 @@ def plan_sizes(
     reasons = []
     sides, edges = samples.sides(), np.array(samples.edges())
     implied = _implied_size(samples, sides) if wish.patch_size == "auto" else None
-    mode = wish.mode
-    if mode == "auto":
-        mode = "whole" if implied is not None else "patches"
-        why = (
-            "The preprocessing brings every scan to one size."
-            if implied is not None
-            else "Random pieces: scans of any size fit the memory, and a batch shows several scans."
-        )
+    mode: Literal["patches", "whole"]
+    if wish.mode == "auto":
+        mode, why = ("whole", _ONE_SIZE) if implied is not None else ("patches", _PIECES)
         reasons.append(Reason("sampling.mode", mode, why))
+    else:
+        mode = wish.mode
     limit = limit or (np.inf if mode == "whole" else PATCH_VOXELS[samples.dims][accelerator])
     typical = sides.max(axis=0) if mode == "whole" else np.median(sides, axis=0)
     if implied is not None:
