@@ -17,7 +17,7 @@ from napari_seg3d.errors import ConfigError, ModelError, TrainingError
 from napari_seg3d.inference import ModelSpec
 from napari_seg3d.training.cache import CachedCase, prepare
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.plan import Fingerprint, Plan, Reason, fingerprint_of, make_plan
+from napari_seg3d.training.plan import Fingerprint, Plan, Reason, fingerprint_of, make_plan, tried_on_device
 from napari_seg3d.training.progress import ProgressEvents
 from napari_seg3d.training.runs import Run
 from napari_seg3d.training.sides import choose_sides
@@ -157,7 +157,7 @@ def known_sides(config: TrainConfig, values: Mapping[str, Any]) -> Sides:
 def plan_material(run: Run, config: TrainConfig, sides: Sides, stage: str = "") -> Plan:
     """Make the plan, say it, and let the preprocessing see the training cases where it has to."""
     assert sides.fingerprint is not None
-    plan = make_plan(config, sides.fingerprint)
+    plan = tried_on_device(make_plan(config, sides.fingerprint), config)
     run.add_event("plan", **plan.as_event(), train_cases=len(sides.train), validation_cases=len(sides.validation), stage=stage)
     pipeline = Pipeline.from_list(plan.spec.pipeline)
     if is_fitted(pipeline):
