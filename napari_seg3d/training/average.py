@@ -26,7 +26,10 @@ class WeightAverage:
 
     def __init__(self, network: torch.nn.Module, decay: float) -> None:
         self._decay, self._updates = decay, 0
-        self._live = {name: tensor.detach() for name, tensor in network.state_dict().items()}
+        # A network may list a layer under several names (MONAI's DynUNet does); each tensor is averaged, and swapped, once.
+        tensors = {tensor.data_ptr(): name for name, tensor in reversed(network.state_dict().items())}
+        live = network.state_dict()
+        self._live = {name: live[name].detach() for name in tensors.values()}
         self._average = {name: tensor.clone() for name, tensor in self._live.items()}
 
     def update(self) -> None:
