@@ -19,10 +19,6 @@ from napari_seg3d.datasets import read_case_image
 from napari_seg3d.evaluation import evaluate_files
 from napari_seg3d.inference import Predictor, load_model
 from napari_seg3d.training import Run, TrainConfig, start_run
-from napari_seg3d.training.cache import prepare
-from napari_seg3d.training.clock import Clock
-from napari_seg3d.training.judge import Judge
-from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import read_volume, write_volume
 from tests.waiting import steps, wait_for, wait_until
 
@@ -224,23 +220,3 @@ def test_a_full_disk_is_said_and_leaves_no_half_checkpoint(quick_config: TrainCo
         assert not list((disk / "run").rglob("*.pt"))
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # the ended process may hold it a moment longer
-
-
-def test_a_validation_that_would_take_too_long_judges_fewer_cases(
-    finished_run: Run, quick_config: TrainConfig, tmp_path: Path
-) -> None:
-    run = Run(tmp_path / "run")
-    cases = finished_run.cases("train")
-    cached = prepare(cases, preprocessing_pipeline((1.0, 1.0, 1.0), "zscore"), {3: "ball", 7: "core"})
-    predictor = Predictor.load(finished_run.best)
-    (run.folder / "previews").mkdir(parents=True)
-    judge = Judge(run, quick_config, Clock(60.0, None), predictor, cached, cases[2])
-    judge.judge(1, 0.5, lambda: False, seconds=0.0)
-    judge.judge(2, 1.0, lambda: False, seconds=60.0)
-    judge.judge(3, 1.5, lambda: True, seconds=60.0)
-    judge.metrics.close()
-    validations = [event for event in run.events() if event["kind"] == "validation"]
-    assert [list(event["cases"]) for event in validations] == [[cases[2].id], [cases[2].id]], "the case to watch, each time"
-    assert [event["iteration"] for event in validations] == [1, 2], "one that was stopped says nothing"
-    (warning,) = [event["message"] for event in run.events() if event["kind"] == "warning"]
-    assert "1 of the 4" in warning
