@@ -36,6 +36,7 @@ from napari_seg3d.training.sampling import make_sampler
 from napari_seg3d.training.speed import Layout, choose_layout
 from napari_seg3d.training.state import cut_to, load_state, random_state, save_state, set_random_state, take_back
 from napari_seg3d.training.teller import StepTeller
+from napari_seg3d.training.trackers import check_trackers
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +94,7 @@ def train(run: Run) -> None:
         Whatever keeps the run from going on, in words for the user.
     """
     config = run.config()
+    check_trackers(config.record.trackers)
     accelerator = choose_accelerator(config.device.accelerator)
     processes = Processes(config.device, accelerator, choose_precision(accelerator, config.device.precision))
     if not processes.is_first:

@@ -86,7 +86,7 @@ class StepTeller:
             device_memory=self._learner.device_memory,
             stage=self._stage,
         )
-        self._metrics.add_step(iteration, self._loss.value, rate)
+        self._metrics.add_step(iteration, self._loss.value, rate, self._batches.wait_share)
         self.begin_anew()
 
     def state_dict(self) -> dict[str, Any]:
