@@ -139,7 +139,8 @@ def _counts(predicted: NDArray[np.generic], wanted: NDArray[np.generic], labels:
 
 
 def _layer(mask: NDArray[np.generic], label: int) -> NDArray[np.bool_]:
-    return np.any(mask == label, axis=0)
+    layer: NDArray[np.bool_] = np.any(mask == label, axis=0)
+    return layer
 
 
 def _on_one_grid(predicted: Volume, wanted: Volume) -> tuple[Volume, Volume]:
