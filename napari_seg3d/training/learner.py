@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from napari_seg3d.errors import TrainingError
 from napari_seg3d.training.average import WeightAverage
 from napari_seg3d.training.config import OptimizationConfig
-from napari_seg3d.training.loader import worker_error
 from napari_seg3d.training.losses import build_loss
 from napari_seg3d.training.mishaps import NotFinite, find_cause, is_out_of_memory
 from napari_seg3d.training.optimizer import make_optimizer
@@ -173,7 +172,7 @@ class Learner:
         import torch
 
         if not is_out_of_memory(error):
-            raise worker_error(error) or error
+            raise error
         self._optimizer.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

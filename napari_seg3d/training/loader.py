@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -74,7 +77,8 @@ class Batches:
     """
 
     def __init__(self, loader: DataLoader[Any]) -> None:
-        self._batches: Iterator[Any] | None = iter(loader)
+        with _quiet_ends():
+            self._batches: Iterator[Any] | None = iter(loader)
         self.reset()
 
     def __iter__(self) -> Batches:
@@ -88,7 +92,7 @@ class Batches:
         try:
             batch = next(self._batches)
         except RuntimeError as error:
-            raise worker_error(error) or error from error
+            raise _in_words(error) or error from error
         finally:
             self._waited += time.perf_counter() - asked
         if isinstance(batch, _Failure):
@@ -111,12 +115,20 @@ class Batches:
         self._batches = None  # torch ends them with the iterator
 
 
-def worker_error(error: BaseException) -> TrainingError | None:
-    """Return the end of a loader process in words, or None where torch complains of something else.
+@contextmanager
+def _quiet_ends() -> Iterator[None]:
+    """Keep torch from raising an error at whatever line the program is at when a loader process ends; it is told with the next batch."""
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, before)
 
-    Torch may say it anywhere in the training, not only where a batch is asked for.
-    """
-    if "DataLoader worker" not in str(error) and "unable to open shared memory" not in str(error):
+
+def _in_words(error: RuntimeError) -> TrainingError | None:
+    """Return the end of a loader process in words, or None where torch complains of something else."""
+    if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
         return None
     return TrainingError(
         "A process that makes the samples has ended, most likely because the memory (or /dev/shm in a container) was full.",

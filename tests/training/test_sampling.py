@@ -1,4 +1,3 @@
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 
 from napari_seg3d.datasets import open_dataset
 from napari_seg3d.training.cache import CachedCase, prepare
-from napari_seg3d.training.loader import make_loader
 from napari_seg3d.training.sampling import Sampler, cut
 from napari_seg3d.transforms import augmentation_pipeline, preprocessing_pipeline
 from napari_seg3d.volumes import read_volume
@@ -53,16 +51,6 @@ def test_a_sample_depends_on_its_number_alone(cached: list[CachedCase]) -> None:
     for one, other in zip(forward, reversed(backward), strict=True):
         assert np.array_equal(one[0], other[0])
         assert np.array_equal(one[1], other[1])
-
-
-@pytest.mark.slow
-def test_loader_processes_change_nothing(cached: list[CachedCase]) -> None:
-    alone = list(islice(make_loader(_sampler(cached), 2, 0), 4))
-    helped = list(islice(make_loader(_sampler(cached), 2, 2), 4))
-    continued = list(islice(make_loader(_sampler(cached), 2, 0, first=4), 2))
-    for (image, target), (other_image, other_target) in zip(alone + alone[2:], helped + continued, strict=True):
-        assert np.array_equal(image, other_image)
-        assert np.array_equal(target, other_target)
 
 
 def test_each_case_is_seen_once_an_epoch(cached: list[CachedCase]) -> None:
