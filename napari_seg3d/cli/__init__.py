@@ -10,6 +10,7 @@ from napari_seg3d.cli.app import ERRORS, app
 from napari_seg3d.cli.data import check, evaluate
 from napari_seg3d.cli.dataset import export, import_
 from napari_seg3d.cli.files import convert, deidentify, series
+from napari_seg3d.cli.models import export_model
 from napari_seg3d.cli.prediction import predict
 from napari_seg3d.cli.presets import presets
 from napari_seg3d.cli.split import split
@@ -58,6 +59,14 @@ for _command, _examples in (
             "predict RUN --validation --out predictions",
         ],
     ),
+    (
+        export_model,
+        [
+            "export-model RUN --out spleen.pt",
+            "export-model best.pt --format onnx --out spleen",
+            "export-model RUN --format openvino --out spleen",
+        ],
+    ),
     (evaluate, ["evaluate predictions labelsTr --csv dice.csv"]),
     (series, ["series hospital-export"]),
     (
@@ -73,7 +82,9 @@ for _command, _examples in (
     (demo, ["demo --minutes 1"]),
 ):
     _shown = " · ".join(f"[bold]napari-seg3d {example}[/]" for example in _examples)
-    app.command(_command.__name__.rstrip("_"), epilog=f"{'Example' if len(_examples) == 1 else 'Examples'}: {_shown}")(_command)
+    app.command(
+        _command.__name__.rstrip("_").replace("_", "-"), epilog=f"{'Example' if len(_examples) == 1 else 'Examples'}: {_shown}"
+    )(_command)
 
 
 def main() -> None:
