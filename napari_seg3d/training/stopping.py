@@ -13,6 +13,8 @@ from napari_seg3d.evaluation import Evaluation, Metric
 class EarlyStopping:
     """Follows one number over the validations of a run.
 
+    Of equal numbers the higher Dice is better: a network that marks everything has the highest recall there is, and so has a good one.
+
     Parameters
     ----------
     metric : {"dice", "precision", "recall", "f1"}
@@ -38,12 +40,12 @@ class EarlyStopping:
                 f"Choose one of {', '.join(values)}, or leave it empty for the mean of all.",
             )
         self._metric, self._label, self._patience = metric, values.get(label) if label is not None else None, patience
-        self._best, self._waited = -math.inf, 0
+        self._best, self._waited = (-math.inf, -math.inf), 0
 
     @property
     def best(self) -> float:
         """The best score so far; minus infinity before the first."""
-        return self._best
+        return self._best[0]
 
     @property
     def is_over(self) -> bool:
@@ -56,19 +58,23 @@ class EarlyStopping:
 
     def is_better(self, evaluation: Evaluation) -> bool:
         """Return whether a validation is better than all that were noted."""
-        return self.score(evaluation) > self._best
+        return self._rank(evaluation) > self._best
 
     def note(self, evaluation: Evaluation) -> None:
         """Take note of a validation."""
         if self.is_better(evaluation):
-            self._best, self._waited = self.score(evaluation), 0
+            self._best, self._waited = self._rank(evaluation), 0
         else:
             self._waited += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""
-        return {"best": self._best, "waited": self._waited}
+        return {"best": list(self._best), "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the state of another one."""
-        self._best, self._waited = state["best"], state["waited"]
+        score, dice = state["best"]
+        self._best, self._waited = (score, dice), state["waited"]
+
+    def _rank(self, evaluation: Evaluation) -> tuple[float, float]:
+        return self.score(evaluation), evaluation.score("dice", self._label)

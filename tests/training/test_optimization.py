@@ -173,6 +173,19 @@ def test_patience_runs_out_after_so_many_validations_without_a_better_one() -> N
     assert other.is_over
 
 
+def test_of_equal_recalls_the_higher_dice_is_better() -> None:
+    stopping = EarlyStopping("recall", None, None, {1: "liver", 2: "cyst"})
+    everything, precise = judged(Counts(tp=10, fp=1000)), judged(Counts(tp=10, fp=2))
+    stopping.note(everything)
+    assert stopping.is_better(precise)
+    stopping.note(precise)
+    assert not stopping.is_better(everything)
+    assert not stopping.is_better(judged(Counts(tp=9, fn=1)))
+    other = EarlyStopping("recall", None, None, {1: "liver", 2: "cyst"})
+    other.load_state_dict(stopping.state_dict())
+    assert not other.is_better(everything)
+
+
 def test_without_patience_a_run_goes_on_for_ever() -> None:
     stopping = EarlyStopping("dice", None, None, {1: "liver", 2: "cyst"})
     for _ in range(100):
