@@ -57,7 +57,7 @@ class RunsModel(QObject):
         self._shelf = HistoryShelf()
         self._readers: dict[Run, HistoryReader] = {}
         self._look_again = False
-        self._timer = QTimer(self)
+        self._timer = QTimer()
         self._timer.setInterval(_MILLISECONDS_BETWEEN_LOOKS)
         self._timer.timeout.connect(self._look_if_idle)
 

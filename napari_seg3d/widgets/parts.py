@@ -85,6 +85,10 @@ class Dock(QScrollArea):
         frame = _frame_of(self)
         return frame is None or frame.isHidden()
 
+    def frame(self) -> QDockWidget | None:
+        """Return what napari put it into; None while it stands alone."""
+        return _frame_of(self)
+
     def _join_others(self) -> None:
         frame = _frame_of(self)
         window = frame.parentWidget() if frame is not None else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QUrl
-from qtpy.QtGui import QAction, QDesktopServices, QGuiApplication, QHideEvent, QShowEvent
+from qtpy.QtGui import QAction, QDesktopServices, QGuiApplication, QShowEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu, QMessageBox, QPushButton, QToolButton
 
 from napari_seg3d.errors import Seg3dError
@@ -57,6 +57,7 @@ class RunsDock(Dock):
         session = session_of(napari_viewer)
         session.add_dock(self)
         self._model, self._epochs, self._watch = session.runs, session.epochs, session.watch
+        self._is_watching = False
         self._focus: Run | None = None  # whose epochs are looked at, of those that are compared
         self._offered: list[CurveKey] = []
 
@@ -110,19 +111,20 @@ class RunsDock(Dock):
         self._model.done.connect(self.notice.say)
         self._epochs.changed.connect(self._show_epoch)
         self._epochs.failed.connect(self.notice.say_error)
+        session.preview.failed.connect(self.notice.say_error)
         self._show_runs()
         self.table.choose([history.run for history in self._model.compared])
         self._show_compared()
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Keep up to date while it is seen."""
+        """Keep up to date while it is seen, and leave the disk alone while it is not."""
         super().showEvent(event)
         self._model.set_watched(True)
-
-    def hideEvent(self, event: QHideEvent) -> None:
-        """Leave the disk alone while nobody looks."""
-        super().hideEvent(event)
-        self._model.set_watched(False)
+        frame = self.frame()
+        if frame is not None and not self._is_watching:
+            self._is_watching = True
+            # Behind another tab a dock is visible to Qt.
+            frame.visibilityChanged.connect(self._model.set_watched)
 
     # -- what the user wants -------------------------------------------------------------------------------------------------------
 
