@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_seg3d.errors import Seg3dError, TrainingError
 from napari_seg3d.training.sampling import Sample, Sampler
@@ -25,7 +26,15 @@ _FEWER = "Choose fewer Loader processes, or 0 to make the samples in the trainin
 
 
 def make_loader(
-    sampler: Sampler, batch_size: int, workers: int, first: int = 0, rank: int = 0, ranks: int = 1, *, pinned: bool = False
+    sampler: Sampler,
+    batch_size: int,
+    workers: int,
+    first: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
+    *,
+    pinned: bool = False,
+    augmented: bool = True,
 ) -> DataLoader[Any]:
     """Return a loader of endless batches.
 
@@ -44,11 +53,13 @@ def make_loader(
         the batch size.
     pinned : bool
         Whether batches lie where a GPU fetches them from by itself.
+    augmented : bool
+        Whether the samples are changed at random here, and not by `Batches`.
     """
     from torch.utils.data import DataLoader
 
     return DataLoader(
-        _Answers(sampler),  # type: ignore[arg-type]
+        _Answers(sampler, augmented),  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=_Numbers(first, batch_size, rank, ranks),
         collate_fn=_collate,
@@ -68,7 +79,9 @@ class Batches:
     Parameters
     ----------
     loader : DataLoader
-        From `make_loader`.
+        From `make_loader`. Samples that were not augmented there are augmented on the device.
+    device : torch device, optional
+        Where the batches go; left out, they stay in memory.
 
     Raises
     ------
@@ -76,7 +89,9 @@ class Batches:
         When a sample cannot be made, or a process that makes them has ended.
     """
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
+    def __init__(self, loader: DataLoader[Any], device: torch.device | str | None = None) -> None:
+        self._device, self._answers = device, cast("_Answers", loader.dataset)
+        self._numbers = iter(loader.sampler)
         with _quiet_ends():
             self._batches: Iterator[Any] | None = iter(loader)
         self.reset()
@@ -98,7 +113,25 @@ class Batches:
         if isinstance(batch, _Failure):
             raise batch.error
         image, target = batch
-        return image, target
+        if self._device is not None:
+            image, target = image.to(self._device, non_blocking=True), target.to(self._device, non_blocking=True)
+        numbers = list(islice(self._numbers, len(image)))
+        return (image, target) if self._answers.augmented else self._changed(image, target, numbers)
+
+    def _changed(self, image: torch.Tensor, target: torch.Tensor, numbers: Sequence[int]) -> Batch:
+        """Return a batch whose samples are changed at random, where it lies."""
+        import torch
+
+        changed = []
+        for one, wanted, number in zip(image, target, numbers, strict=True):
+            change = self._answers.sampler.change_of(number)
+            assert change.augmentation.steps is not None
+            missing = 4 - one.ndim  # a slice is a volume of one voxel thickness
+            pair = (one[(..., *[None] * missing)], wanted[(..., *[None] * missing)])
+            moved = change.augmentation.steps(*pair, change.spacing, change.seed, change.outside)
+            changed.append([each.reshape(-1, *one.shape[1:]) for each in moved])
+        images, targets = zip(*changed, strict=True)
+        return torch.stack(images), torch.stack(targets)
 
     @property
     def wait_share(self) -> float:
@@ -148,10 +181,11 @@ class _Answers:
     """A sampler that says what is wrong instead of raising it."""
 
     sampler: Sampler
+    augmented: bool
 
     def __getitem__(self, index: int) -> Sample | _Failure:
         try:
-            return self.sampler[index]
+            return self._plain[index]
         except Seg3dError as error:
             return _Failure(error)
         except OSError as error:
@@ -159,6 +193,10 @@ class _Answers:
             return _Failure(TrainingError(what, "Do not empty the cache during a training; start the run again."))
         except MemoryError:
             return _Failure(TrainingError("There is no memory left for the samples.", _FEWER))
+
+    @cached_property
+    def _plain(self) -> Sampler:
+        return self.sampler if self.augmented else replace(self.sampler, augmentation=None)
 
 
 def _collate(samples: Sequence[Sample | _Failure]) -> Batch | _Failure:
@@ -185,8 +223,10 @@ class _Numbers:
 
 
 def _one_thread(_worker: int) -> None:
+    import SimpleITK as sitk
     import torch
 
     torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     if hasattr(os, "nice"):
         os.nice(1)  # the network goes first when both want the last core

@@ -19,8 +19,8 @@ from napari_seg3d.evaluation.counts import UNKNOWN
 from napari_seg3d.inference import ModelSpec
 from napari_seg3d.networks.planes import AXIS, Plane, neighbours
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.transforms import Pipeline, augment
-from napari_seg3d.transforms.augment import in_plane
+from napari_seg3d.transforms import Pipeline
+from napari_seg3d.transforms.augment import Augmentation, in_plane
 
 T = TypeVar("T", bound=np.generic)
 Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
@@ -60,6 +60,16 @@ class Prepared(Protocol):
     @property
     def outside(self) -> int:
         """What the target is around the scan: 0, background, or 255, unknown."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a sample is changed at random: arguments of an `Augmentation`, and the augmentation."""
+
+    augmentation: Augmentation
+    spacing: tuple[float, float, float]
+    seed: int
+    outside: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,29 +138,38 @@ class Sampler:
 
     def __getitem__(self, index: int) -> Sample:
         random = np.random.default_rng((self.seed, index))
-        case = self.case_of(index)
-        plane = self.planes[int(random.integers(len(self.planes)))] if self.dims == 2 else None
+        case, plane = self.case_of(index), self._plane(index)
         order = _order_of(plane)
         image = case.image.transpose(0, *(1 + axis for axis in order))
         target = case.target.transpose(0, *(1 + axis for axis in order))
         start = self._corner(case, order, index, random)
         patch = self._cut_image(image, start, case.lowest)
         wanted = cut(target, start, self.patch_size, case.outside)
-        steps = self._steps[plane]
-        if steps is not None:
-            i, j, k = (self.spacing[axis] for axis in order)
-            patch, wanted = augment(steps, patch, wanted, (i, j, k), self.augmentation_seed(index), outside=case.outside)
+        if self.augmentation is not None:
+            change = self.change_of(index)
+            patch, wanted = change.augmentation(patch, wanted, change.spacing, change.seed, change.outside)
         return (patch, wanted) if plane is None else (patch[..., 0], wanted[..., 0])
 
     @cached_property
-    def _steps(self) -> dict[Plane | None, Pipeline | None]:
-        if self.augmentation is None or self.dims == 3:
-            return dict.fromkeys((None, *self.planes), self.augmentation)
-        return {plane: in_plane(self.augmentation, plane) for plane in self.planes}
+    def _changes(self) -> dict[Plane | None, Augmentation]:
+        """What changes the samples of each plane, or patches; nothing where there is no augmentation."""
+        if self.augmentation is None:
+            return {}
+        if self.dims == 3:
+            return {None: Augmentation(self.augmentation)}
+        return {plane: Augmentation(in_plane(self.augmentation, plane)) for plane in self.planes}
 
-    def augmentation_seed(self, index: int) -> int:
-        """Return the seed of the random changes of a sample."""
-        return int(np.random.SeedSequence((self.seed, 2, index)).generate_state(1, np.uint64)[0] >> 2)
+    def change_of(self, index: int) -> Change:
+        """Return how a sample is changed at random; for samplers with an augmentation."""
+        plane = self._plane(index)
+        i, j, k = (self.spacing[axis] for axis in _order_of(plane))
+        seed = int(np.random.SeedSequence((self.seed, 2, index)).generate_state(1, np.uint64)[0] >> 2)
+        return Change(self._changes[plane], (i, j, k), seed, self.case_of(index).outside)
+
+    def _plane(self, index: int) -> Plane | None:
+        if self.dims == 3:
+            return None
+        return self.planes[int(np.random.default_rng((self.seed, 4, index)).integers(len(self.planes)))]
 
     def _cut_image(self, image: NDArray[np.float32], start: Sequence[int], fill: float) -> NDArray[np.float32]:
         if not self.context:

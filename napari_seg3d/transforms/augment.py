@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_seg3d.transforms.device import TorchSteps, is_known
 from napari_seg3d.transforms.pipeline import Pipeline, Step
 from napari_seg3d.transforms.run import run
 from napari_seg3d.volumes import Volume
@@ -31,6 +32,40 @@ def augmentation_pipeline() -> Pipeline:
     )
 
 
+class Augmentation:
+    """Random steps, ready to change many samples.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Spatial steps move image and target, intensity steps change only the image.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        #: The same for tensors on any device, where every step is known there.
+        self.steps = TorchSteps(pipeline) if is_known(pipeline) else None
+
+    def __call__(
+        self,
+        image: NDArray[np.float32],
+        target: NDArray[np.uint8],
+        spacing: tuple[float, float, float],
+        seed: int,
+        outside: int = 0,
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return a changed sample; see `augment`."""
+        if self.steps is not None:
+            import torch
+
+            changed, moved = self.steps(torch.from_numpy(image), torch.from_numpy(target), spacing, seed, outside)
+            return changed.numpy(), moved.numpy()
+        affine = np.diag([*spacing, 1.0])
+        found = run(self._pipeline, Volume(image, affine), Volume(_packed(target, outside), affine, "labels"), seed)
+        assert found[1] is not None
+        return found[0].data, _unpacked(found[1].data, len(target), outside)  # type: ignore[return-value]  # `run` gives float32
+
+
 def augment(
     pipeline: Pipeline,
     image: NDArray[np.float32],
@@ -44,7 +79,7 @@ def augment(
     Parameters
     ----------
     pipeline : Pipeline
-        Random steps; spatial ones move both, intensity ones only the image.
+        Random steps.
     image : array of shape (C, I, J, K)
         A patch in canonical order, or a slice (K = 1) with a pipeline from `in_plane`.
     target : array of shape (T, I, J, K)
@@ -56,10 +91,7 @@ def augment(
     outside : int
         What the target is where the patch has moved away: 0, background, or 255, unknown.
     """
-    affine = np.diag([*spacing, 1.0])
-    changed, moved = run(pipeline, Volume(image, affine), Volume(_packed(target, outside), affine, "labels"), seed)
-    assert moved is not None
-    return changed.data, _unpacked(moved.data, len(target), outside)  # type: ignore[return-value]  # `run` gives float32
+    return Augmentation(pipeline)(image, target, spacing, seed, outside)
 
 
 def _packed(target: NDArray[np.uint8], outside: int) -> NDArray[np.integer]:

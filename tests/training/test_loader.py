@@ -88,6 +88,23 @@ def test_a_cache_that_is_emptied_meanwhile_is_told(ball_dataset: Path) -> None:
         next(batches)
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_samples_are_changed_alike_in_the_loader_and_on_the_device(flat: bool) -> None:
+    sampler = _sampler(
+        patch_size=(6, 6, 1) if flat else (6, 6, 6),
+        dims=2 if flat else 3,
+        planes=("axial", "coronal"),
+        context=int(flat),
+        augmentation=augmentation_pipeline(),
+        spacing=(1.0, 1.5, 2.0),
+    )
+    there = islice(Batches(make_loader(sampler, 2, 0, 4, 1, 2)), 4)
+    here = islice(Batches(make_loader(sampler, 2, 0, 4, 1, 2, augmented=False), "cpu"), 4)
+    for (image, target), (other_image, other_target) in zip(there, here, strict=True):
+        assert torch.equal(image, other_image)
+        assert torch.equal(target, other_target)
+
+
 def test_the_wait_is_measured() -> None:
     batches = Batches(make_loader(_sampler(), 4, 0))
     for _ in range(20):
