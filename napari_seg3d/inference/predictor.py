@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from napari_seg3d.inference.home import bring_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
 from napari_seg3d.inference.slices import slice_probabilities
 from napari_seg3d.inference.windows import CancelCheck, Progress, Tiling, Watch, activated, blended
-from napari_seg3d.networks import build_network
+from napari_seg3d.networks import build_network, network_info
+from napari_seg3d.networks.planes import AXIS
 from napari_seg3d.transforms import Pipeline, channels_after, preprocess
 from napari_seg3d.volumes import Box, Grid, Label, Volume, crop, fault_of, smallest_integer
 
@@ -147,7 +148,7 @@ class Predictor:
         Raises
         ------
         ModelError
-            The scan has another number of channels than the model.
+            The scan has another number of channels than the model, or is a single slice of another plane.
         ReadError
             The scan is constant or holds values that are no numbers.
         Cancelled
@@ -218,34 +219,55 @@ class Predictor:
         array of shape (T, I, J, K)
             On `native`. Exclusive labels: T = 1, class indices. Overlapping ones: 0 and 1 for each label, by rising value.
         """
-        return bring_home(self.probabilities(image, mode, progress, cancelled), grid, native, self.spec.targets)
+        probabilities, grid = self.probabilities(image, grid, mode, progress, cancelled)
+        return bring_home(probabilities, grid, native, self.spec.targets)
 
     def probabilities(
         self,
         image: NDArray[np.float32],
+        grid: Grid,
         mode: Mode = "auto",
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
-    ) -> NDArray[np.float32]:
-        """Return the probabilities ``(channels, I, J, K)`` of classes or labels for a preprocessed scan ``(C, I, J, K)``, on its grid."""
+    ) -> tuple[NDArray[np.float32], Grid]:
+        """Return how likely each class or label is, for a scan that is preprocessed already, and where that lies.
+
+        Parameters
+        ----------
+        image, grid, mode, progress, cancelled
+            As for `classes`. A network that answers at its deepest level always sees the scan as a whole.
+
+        Returns
+        -------
+        array of shape (channels, i, j, k)
+            float32.
+        Grid
+            That of the image, or the coarser one of such a network.
+        """
         import torch
 
         spec = self.spec
-        dims, whole = spec.network.dims, (spec.mode if mode == "auto" else mode) == "whole"
+        dims, is_coarse = spec.network.dims, network_info(spec.network.name).answers != "voxels"
         tile: Callable[[tuple[int, ...]], Tiling] = (
             partial(Tiling.whole, divisor=spec.network.divisor[:dims])
-            if whole
+            if is_coarse or (spec.mode if mode == "auto" else mode) == "whole"
             else partial(Tiling, window=spec.patch_size[:dims])
         )
         with torch.inference_mode():
             if dims == 2:
-                return slice_probabilities(
+                seen = slice_probabilities(
                     self._forward, image, spec.planes, spec.context, tile, spec.targets, progress, cancelled
                 )
-            tiling = tile(image.shape[1:])
+                return seen, grid
+            tiling, lowest = tile(image.shape[1:]), float(image.min())
             watch = Watch(len(tiling.corners), progress, cancelled)
-            logits = blended(self._forward, image[np.newaxis], tiling, float(image.min()), watch)
-            return cast("NDArray[np.float32]", activated(logits, spec.targets)[0].numpy())
+            if is_coarse:
+                padded = tiling.pad(image[np.newaxis], lowest)
+                logits = next(self._forward(padded) for _ in watch.over(tiling.corners))
+                grid = coarse_grid(grid, tiling, logits.shape[2:])
+            else:
+                logits = blended(self._forward, image[np.newaxis], tiling, lowest, watch)
+            return activated(logits, spec.targets)[0].numpy(), grid
 
     def _classes_of(
         self, volume: Volume, mode: Mode, progress: Progress | None, cancelled: CancelCheck | None
@@ -255,20 +277,13 @@ class Predictor:
         return self.classes(image, processed.grid, volume.grid, mode, progress, cancelled)
 
     def _object_in(self, volume: Volume, cancelled: CancelCheck | None) -> Box | None:
-        """Return the box of the scan around what this network finds anywhere; its answer may be coarser than its input."""
-        import torch
-
+        """Return the box of the scan around what this network finds anywhere."""
         processed = self._preprocessed(volume, cancelled)
         image = np.asarray(processed.data, dtype=np.float32)
-        tiling = Tiling.whole(image.shape[1:], self.spec.network.divisor)
-        with torch.inference_mode():
-            logits = self._forward(tiling.pad(image[np.newaxis], float(image.min())))
-            probabilities = activated(logits, self.spec.targets)[0].numpy()
+        probabilities, grid = self.probabilities(image, processed.grid, "whole", cancelled=cancelled)
         anything = 1 - probabilities[0] if self.spec.targets == "exclusive" else probabilities.max(axis=0)
         box = object_box(np.greater(anything, 0.5))
-        if box is None:
-            return None
-        return box_on(box, coarse_grid(processed.grid, tiling, probabilities.shape[1:]), volume.grid)
+        return box_on(box, grid, volume.grid) if box is not None else None
 
     def _preprocessed(self, volume: Volume, cancelled: CancelCheck | None) -> Volume:
         slices = 2 * self.spec.context + 1
@@ -277,6 +292,13 @@ class Predictor:
             raise ModelError(
                 f"The scan has {volume.data.shape[0]} channels, the model was trained on {wanted // channels_after(self.pipeline, 1)}.",
                 "Choose another scan or model.",
+            )
+        shape = volume.grid.canonical().shape
+        flat = [plane for plane, axis in AXIS.items() if shape[axis] == 1]
+        if self.spec.network.dims == 2 and flat and not set(flat) & set(self.spec.planes):
+            raise ModelError(
+                f"The scan is a single {flat[0]} slice, and the model sees {' and '.join(self.spec.planes)} ones.",
+                "Choose a model that was trained on such slices.",
             )
         processed, _ = preprocess(self.pipeline, volume)
         if cancelled is not None and cancelled():

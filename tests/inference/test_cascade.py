@@ -43,7 +43,7 @@ class _Bright(torch.nn.Module):
 
 def _cascade(spacing: tuple[float, float, float] | None = None, around: Crop = _ROOMY) -> tuple[Predictor, _Bright]:
     shared: dict[str, Any] = {"patch_size": (8, 8, 8), "mode": "whole"}
-    deep = NetworkSpec(out_channels=1, features=(8, 16, 32), strides=((2, 2, 2),) * 2)
+    deep = NetworkSpec(name="cascade-roi", out_channels=1, features=(8, 16, 32), strides=((2, 2, 2),) * 2)
     finds = ModelSpec(
         network=deep,
         labels={1: "object"},
@@ -114,6 +114,26 @@ def test_the_object_is_found_through_another_spacing() -> None:
         scan = _scan(bright, order)
         labels = _cascade((3.0, 3.0, 3.0))[0].predict(scan).labels.data[0]
         assert np.array_equal(labels == 4, bright)
+
+
+def test_a_coarse_answer_lies_where_its_blocks_do() -> None:
+    bright = np.zeros((21, 18, 13), bool)
+    bright[6, 9, 3] = True
+    roi = _cascade()[0].roi
+    assert roi is not None
+    image = bright[np.newaxis].astype(np.float32)
+    grid = Grid(bright.shape, np.diag([1.5, 1.0, 2.0, 1.0]))
+    probabilities, coarse = roi.probabilities(image, grid, "patches")
+    assert probabilities.shape == (1, 6, 5, 4)
+    assert np.allclose(coarse.spacing, 4 * np.array(grid.spacing))
+    (block,) = np.argwhere(probabilities[0] > 0.5)
+    away = np.abs(coarse.to_world(block[np.newaxis]) - grid.to_world(np.array([[6, 9, 3]])))[0] / grid.spacing
+    assert away.max() <= 1.5, "the voxel lies in its block, whose centre is two voxels from its edges"
+    bright[6, 9, 3] = False
+    bright[7:15, 3:11, 3:11] = True  # two blocks along each axis, of an image that begins one voxel inside the first
+    classes = roi.classes(bright[np.newaxis].astype(np.float32), grid, grid)
+    assert classes.shape == (1, *bright.shape)
+    assert np.abs(np.argwhere(classes[0]).mean(axis=0) - np.argwhere(bright).mean(axis=0)).max() < 0.1
 
 
 def test_nothing_found_is_background_and_said() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_seg3d.errors import Cancelled, ModelError, ReadError
+from napari_seg3d.errors import Cancelled, ConfigError, ModelError, ReadError
 from napari_seg3d.evaluation import dice
-from napari_seg3d.inference import ModelSpec, Predictor
+from napari_seg3d.inference import ModelSpec, Predictor, choose_precision
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import Source, Volume
@@ -95,3 +95,20 @@ def test_a_scan_smaller_than_a_patch_is_predicted() -> None:
     data[0, 1:3, 10:20, 1] = 500
     labels = _predictor(None).predict(Volume(data, np.eye(4))).labels
     assert np.array_equal(labels.data[0] == 3, data[0] > 0)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16", "16"])
+def test_every_precision_sees_the_same(precision: str) -> None:
+    scan, bright = _scan("LPS")
+    predictor = _predictor(None)
+    predictor = Predictor(predictor.spec, predictor.network, "cpu", precision)
+    assert np.array_equal(predictor.predict(scan).labels.data[0] == 3, bright)
+
+
+def test_16_bit_is_for_gpus_and_unknown_precisions_are_refused() -> None:
+    assert choose_precision("cuda", "16") == "16"
+    assert choose_precision("cpu", "bf16") == "bf16"
+    for accelerator, wish in (("cpu", "16"), ("cuda", "8")):
+        with pytest.raises(ConfigError) as refused:
+            choose_precision(accelerator, wish)  # type: ignore[arg-type]
+        assert "bf16" in refused.value.fix

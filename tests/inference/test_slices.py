@@ -15,7 +15,7 @@ from napari_seg3d.inference import ModelSpec, Predictor
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.networks.planes import AXIS
 from napari_seg3d.transforms import Pipeline, Step, preprocessing_pipeline
-from napari_seg3d.volumes import Volume
+from napari_seg3d.volumes import Grid, Volume
 
 ORDERS = [
     "".join(pair[flip] for pair, flip in zip(axes, flips, strict=True))
@@ -131,7 +131,8 @@ def test_several_planes_are_averaged() -> None:
     predictor.network = ByShape()
     image = np.zeros((1, 12, 16, 20), np.float32)
     mean = (torch.sigmoid(torch.tensor(3.0)) + 2 * torch.sigmoid(torch.tensor(-1.0))) / 3
-    assert np.allclose(predictor.probabilities(image), mean.numpy(), atol=1e-6)
+    probabilities, _ = predictor.probabilities(image, Grid(image.shape[1:], np.eye(4)))
+    assert np.allclose(probabilities, mean.numpy(), atol=1e-6)
 
 
 def test_slices_go_through_the_network_together() -> None:
@@ -139,7 +140,7 @@ def test_slices_go_through_the_network_together() -> None:
     predictor.predict(_scan((20, 24, 30), "RAS", 0))
     assert seen.shapes == [(30, 1, 20, 24)]
     big, seen = _predictor()
-    big.probabilities(np.random.default_rng(0).random((1, 512, 512, 3), np.float32))
+    big.probabilities(np.random.default_rng(0).random((1, 512, 512, 3), np.float32), Grid((512, 512, 3), np.eye(4)))
     assert [shape[0] for shape in seen.shapes] == [1, 1, 1], "a large slice alone is enough"
 
 
@@ -180,3 +181,12 @@ def test_channels_are_counted_without_the_neighbours() -> None:
     predictor, _ = _predictor(scans=2, context=3)
     with pytest.raises(ModelError, match="1 channels.*trained on 2"):
         predictor.predict(_scan((8, 8, 8), "RAS", 0))
+
+
+def test_a_radiograph_of_another_plane_is_refused() -> None:
+    predictor, _ = _predictor()
+    chest = _scan((20, 30, 1), "LSA", 0)  # rows to the feet: seen from the front
+    with pytest.raises(ModelError, match="single coronal slice.*axial"):
+        predictor.predict(chest)
+    predictor, _ = _predictor(planes=("coronal",))
+    assert np.array_equal(predictor.predict(chest).labels.data, chest.data > 0)
