@@ -15,7 +15,7 @@ from napari_seg3d.errors import ConfigError, ModelError, WriteError
 from napari_seg3d.files import atomic_path, write_text
 from napari_seg3d.inference.model import Model, ModelSpec, load_model, save_model
 from napari_seg3d.inference.offline import import_openvino
-from napari_seg3d.networks import build_network, output_sides
+from napari_seg3d.networks import build_network, network_info, output_sides
 
 Format = Literal["model", "onnx", "openvino"]
 #: How the files of each format end.
@@ -109,7 +109,7 @@ def description(spec: ModelSpec, file: str) -> dict[str, Any]:
         "spacing": next((step["parameters"]["target"] for step in reversed(spec.pipeline) if step["name"] == "Resample"), None),
         "mode": spec.mode,
         "patch_size": list(spec.patch_size[:dims]),
-        "sides_fixed": spec.mode == "patches",
+        "sides_fixed": not _takes_any_sides(spec),
         "sides_divisible_by": list(spec.network.divisor[:dims]),
         "planes": list(spec.planes) if dims == 2 else [],
         "context": spec.context,
@@ -126,6 +126,10 @@ def _axes(dims: int) -> list[str]:
     return ["batch", "channel", *("RAS" if dims == 3 else ("first of the slice", "second of the slice"))]
 
 
+def _takes_any_sides(spec: ModelSpec) -> bool:
+    return spec.mode == "whole" or network_info(spec.network.name).answers != "voxels"
+
+
 def _write_onnx(model: Model, path: Path, name: str) -> None:
     """Write a network for batches of any size; for sides of any length too, where it was trained on whole scans or slices."""
     import torch
@@ -140,13 +144,16 @@ def _write_onnx(model: Model, path: Path, name: str) -> None:
     spec = model.spec
     network = build_network(spec.network).eval()
     network.load_state_dict(model.weights)
-    divisor = spec.network.divisor[: spec.network.dims]
     sides: tuple[int, ...] = spec.patch_size[: spec.network.dims]
     shapes = {0: Dim("batch", min=1, max=_LARGEST_SIDE)}
-    if spec.mode == "whole":
+    if _takes_any_sides(spec):
         # Sides of their own, so that no two axes are taken to be equal, and none is so short that it is taken for fixed.
-        sides = tuple(step * (axis + 2) for axis, step in enumerate(divisor))
-        shapes |= {2 + axis: step * Dim(f"side{axis}", min=1, max=_LARGEST_SIDE // step) for axis, step in enumerate(divisor)}
+        steps = list(zip(spec.network.divisor, spec.network.shrinking, strict=True))[: spec.network.dims]
+        sides = tuple(level * (axis + 2) for axis, (_, level) in enumerate(steps))
+        shapes |= {
+            2 + axis: step * Dim(f"side{axis}", min=level // step, max=_LARGEST_SIDE // step)
+            for axis, (step, level) in enumerate(steps)
+        }
     example = torch.zeros(_BATCH, spec.network.in_channels, *sides)
     try:
         with torch.inference_mode(False), _quiet():
