@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.training.discovery import remember
 from napari_seg3d.training.process_file import ProcessFile
 from napari_seg3d.training.runs import Run
+
+_SECONDS_TO_LEAVE = 20
 
 
 def make_run(config: TrainConfig, folder: str | Path | None = None) -> Run:
@@ -85,7 +88,7 @@ def resume_run(run: Run, queue: bool = False) -> Run:
     TrainingError
         The run is still going, has saved no state yet, or the process could not be started.
     """
-    if run.is_alive():
+    if not _has_left(run):
         raise TrainingError(f"{run.name} is still running.", "Let it go on if it is paused, or stop it first.")
     if not run.can_resume:
         raise TrainingError(
@@ -97,6 +100,14 @@ def resume_run(run: Run, queue: bool = False) -> Run:
     run.add_event("state", state="starting", message="Going on from the saved state.")
     _start(run, config, queue)
     return run
+
+
+def _has_left(run: Run) -> bool:
+    """Return whether the process of a run is gone; one that has said its last words needs a moment to leave."""
+    end = time.monotonic() + _SECONDS_TO_LEAVE
+    while run.is_alive() and run.status().ended and time.monotonic() < end:
+        time.sleep(0.05)
+    return not run.is_alive()
 
 
 def _start(run: Run, config: TrainConfig, queue: bool) -> None:

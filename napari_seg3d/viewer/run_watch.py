@@ -9,7 +9,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_seg3d.training import EventReader, Run, Status, TrainConfig, live_runs, start_run
+from napari_seg3d.training import EventReader, Run, Status, TrainConfig, live_runs, resume_run, start_run
+from napari_seg3d.viewer.jobs import start_job
 
 _SECONDS_BETWEEN_LOOKS = 0.4
 Event = dict[str, Any]
@@ -34,7 +35,10 @@ class RunWatch(QObject):
     eventsArrived = Signal(list)
     #: The status changed.
     statusChanged = Signal()
+    #: A run could not be resumed; with the error.
+    failed = Signal(object)
     _looked = Signal(object, list, object)
+    _takenBack = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,15 +47,35 @@ class RunWatch(QObject):
         self.events: list[Event] = []
         self._stop = threading.Event()
         self._looked.connect(self._take)
+        self._takenBack.connect(lambda run: self.follow(run) if run == self.run else None)
 
     @property
     def is_running(self) -> bool:
         """Whether the followed run goes on."""
         return self.run is not None and not self.status.ended
 
-    def start(self, config: TrainConfig, folder: Path | None = None) -> None:
-        """Start a run and follow it; raises as `start_run` does."""
-        self.follow(start_run(config, folder))
+    @property
+    def says(self) -> str:
+        """What a run that goes on said about its state, such as for whom it waits; empty where it said nothing."""
+        last = next((event for event in reversed(self.events) if event["kind"] == "state"), {})
+        return " ".join(str(last[name]) for name in ("message", "fix") if last.get(name)) if self.is_running else ""
+
+    def start(self, config: TrainConfig, folder: Path | None = None, queue: bool = False) -> Run:
+        """Start a run, or let it wait for those that go on, and follow it unless another one is still followed.
+
+        Raises as `start_run` does.
+        """
+        run = start_run(config, folder, queue)
+        if not (queue and self.is_running):
+            self.follow(run)
+        return run
+
+    def resume(self) -> None:
+        """Go on with the followed run, which has ended before its time."""
+        run = self.run
+        if run is not None:
+            # Its process may need a moment to leave.
+            start_job(lambda _job: resume_run(run), returned=self.follow, failed=self.failed.emit)
 
     def follow(self, run: Run | None) -> None:
         """Follow another run, from its first event on."""
@@ -79,9 +103,17 @@ class RunWatch(QObject):
     def _look(self, run: Run, stop: threading.Event) -> None:
         reader = EventReader(run)
         last_state: Event = {}
+        is_first = True
         while not stop.is_set():
             alive = run.is_alive()  # asked first: what an ended process said last is read below
             events = list(reader.read())
+            if is_first:
+                is_first = False
+            elif any(event["kind"] == "resumed" for event in events):
+                # Somebody lets it go on from a saved state: what came after that state is taken back.
+                with contextlib.suppress(RuntimeError):
+                    self._takenBack.emit(run)
+                return
             for event in events:
                 if event["kind"] == "state":
                     last_state = event

@@ -11,6 +11,7 @@ from napari_seg3d.viewer.data_model import DataModel
 from napari_seg3d.viewer.epochs import Epochs
 from napari_seg3d.viewer.label_table_model import LabelTableModel
 from napari_seg3d.viewer.ortho import OrthoViews
+from napari_seg3d.viewer.plan_model import PlanModel
 from napari_seg3d.viewer.prediction_model import PredictionModel
 from napari_seg3d.viewer.preview_model import PreviewModel
 from napari_seg3d.viewer.run_watch import RunWatch
@@ -35,6 +36,8 @@ class Session(QObject):
         The training run that is followed.
     prediction : PredictionModel
         The loaded model and the prediction that is made.
+    plan : PlanModel
+        What auto chooses, and why.
     preview : PreviewModel
         The validation case of that run.
     runs : RunsModel
@@ -61,6 +64,7 @@ class Session(QObject):
         self.data = DataModel(self.stage)
         self.watch = RunWatch()
         self.prediction = PredictionModel(viewer, self.stage)
+        self.plan = PlanModel(self.data, self.watch)
         self.preview = PreviewModel(self.stage, self.watch)
         self.runs = RunsModel(self.watch)
         self.epochs = Epochs(self.stage, self.preview)

@@ -77,7 +77,7 @@ def test_the_whole_way(viewer, docks, ball_dataset, quick_config, tmp_path):
     train.start_button.click()
     pump_until(lambda: any(event["kind"] == "step" for event in train._watch.events), what="a step")
     assert train.start_button.text() == "Stop and keep"
-    assert "left" in train.progress._text.text()
+    assert "left" in train.cockpit.progress._text.text()
     run = train._watch.run
     # The same config file as from the command line.
     expected = TrainConfig.parse({"data": {"images": str(ball_dataset)}}).with_values(
@@ -161,7 +161,7 @@ def test_a_new_viewer_finds_a_run_that_goes_on(viewer, endless, tmp_path):
     train = viewer.window.add_plugin_dock_widget(PLUGIN, "Train")[1]
     assert train._watch.run == run
     pump_until(lambda: train.start_button.text() == "Stop and keep")
-    pump_until(lambda: train.curves._loss_points[0], what="a curve")
+    pump_until(train.cockpit.curves.readout.text, what="a curve")
 
 
 def test_a_killed_training_is_said_and_nothing_else_happens(viewer, docks, ball_dataset, endless):
