@@ -59,7 +59,7 @@ def make_loader(
     from torch.utils.data import DataLoader
 
     return DataLoader(
-        _Answers(sampler, augmented),  # type: ignore[arg-type]
+        _Answers(sampler, augmented or sampler.augmentation is None),  # type: ignore[arg-type]
         batch_size=batch_size,
         sampler=_Numbers(first, batch_size, rank, ranks),
         collate_fn=_collate,

@@ -207,7 +207,9 @@ class Learning:
                 processes.rank,
                 processes.count,
                 pinned=device.type == "cuda",
-            )
+                augmented=plan.augment_on == "loader",
+            ),
+            device if plan.augment_on == "device" else None,
         )
         told = (self._clock, self._learner, self._batches, lesson.stage, len(self._sampler.cases))
         self._teller = StepTeller(run, self._judge.metrics, *told)

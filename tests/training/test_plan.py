@@ -6,8 +6,9 @@ import pytest
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.training.plan import Fingerprint, Plan, Trial, make_plan, planned_preprocessing, tried_on_device
+from napari_seg3d.training.plan.rules import plan_place
 from napari_seg3d.training.plan.trial import seconds_per_step
-from napari_seg3d.transforms import Pipeline, preprocessing_pipeline
+from napari_seg3d.transforms import Pipeline, Step, augmentation_pipeline, preprocessing_pipeline
 from napari_seg3d.volumes import Grid
 
 _CONFIG = TrainConfig.parse({"data": {"images": "/scans"}, "device": {"accelerator": "cpu"}})
@@ -271,3 +272,15 @@ def test_a_step_of_a_trial_is_one_of_training(overlapping: bool) -> None:
     config = _CONFIG.with_values({"network.features": [4, 8, 16], "sampling.patch_size": [16, 16, 16], "device.precision": "32"})
     plan = make_plan(config, Fingerprint(_grids((16, 16, 16), (1, 1, 1)), {1: "head", 2: "tail"}, overlapping=overlapping))
     assert 0 < seconds_per_step(plan) < 60
+
+
+def test_samples_are_augmented_on_a_gpu_that_knows_the_steps() -> None:
+    config = TrainConfig.parse({"data": {"images": "nowhere"}})
+    steps, strange = augmentation_pipeline(), Pipeline((Step("RandomFlip"), Step("RandomMotion")))
+    assert plan_place(config, steps, "cuda")[0] == "device"
+    for pipeline, accelerator in ((steps, "cpu"), (steps, "mps"), (None, "cuda"), (strange, "cuda")):
+        assert plan_place(config, pipeline, accelerator)[0] == "loader"
+    asked = config.with_values({"sampling.augment_on": "device"})
+    assert plan_place(asked, steps, "cpu") == ("device", [])
+    with pytest.raises(ConfigError, match="RandomMotion cannot be computed on the device"):
+        plan_place(asked, strange, "cuda")

@@ -18,6 +18,7 @@ from napari_seg3d.training.plan.rules import (
     class_weights,
     plan_average,
     plan_loss,
+    plan_place,
     plan_rate,
     plan_targets,
     plan_workers,
@@ -100,19 +101,21 @@ def make_plan(config: TrainConfig, fingerprint: Fingerprint) -> Plan:
     rate, why_rate = plan_rate(config)
     average, why_average = plan_average(config, accelerator, len(fingerprint.grids), batch)
     workers, why_workers = plan_workers(config, accelerator)
+    augmentation = _augmentation(config, spec, samples.spacing)
+    augment_on, why_augment_on = plan_place(config, augmentation, accelerator)
     return Plan(
         spec=spec,
         spacing=samples.spacing,
         batch_size=batch,
         accelerator=accelerator,
         precision=precision,
-        augmentation=_augmentation(config, spec, samples.spacing),
+        augmentation=augmentation,
         loss=loss,
         class_weights=class_weights(config, targets, labels),
         learning_rate=rate,
         ema=average,
         workers=workers,
-        augment_on="loader" if config.sampling.augment_on == "auto" else config.sampling.augment_on,
+        augment_on=augment_on,
         parameters=parameters_of(sizes.network),
         memory=memory,
         reasons=(
@@ -125,6 +128,7 @@ def make_plan(config: TrainConfig, fingerprint: Fingerprint) -> Plan:
             *why_rate,
             *why_average,
             *why_workers,
+            *why_augment_on,
         ),
     )
 

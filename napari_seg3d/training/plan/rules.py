@@ -1,4 +1,4 @@
-"""The rules that need no size: labels, loss, learning rate, average of the weights, loader processes."""
+"""The rules that need no size: labels, loss, learning rate, average of the weights, loader processes, where samples are augmented."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from napari_seg3d.training.losses import LossName
 from napari_seg3d.training.plan.fingerprint import Fingerprint
 from napari_seg3d.training.plan.plan import Reason
 from napari_seg3d.training.targets import settled
+from napari_seg3d.transforms import Pipeline
+from napari_seg3d.transforms.device import is_known
 
 _RATES = {"adamw": 2e-3, "adam": 2e-3, "sgd": 1e-2}
 _MOST_WORKERS = 8
@@ -107,3 +109,29 @@ def plan_workers(config: TrainConfig, accelerator: Accelerator) -> tuple[int, li
         workers = min(max(cores - 1, 1), _MOST_WORKERS)
         why = f"So that the GPU need not wait; {cores} cores for each."
     return workers, [Reason("device.workers", workers, why)]
+
+
+def plan_place(
+    config: TrainConfig, augmentation: Pipeline | None, accelerator: Accelerator
+) -> tuple[Literal["loader", "device"], list[Reason]]:
+    """Return where samples are changed at random.
+
+    Raises
+    ------
+    ConfigError
+        The device was asked for, and knows a step not.
+    """
+    wish = config.sampling.augment_on
+    strange = [step.name for step in augmentation.enabled if not is_known(Pipeline((step,)))] if augmentation is not None else []
+    if wish == "device" and strange:
+        raise ConfigError(
+            f"{', '.join(strange)} cannot be computed on the device, at least not with these parameters.",
+            "Set Augment on to loader or auto, or leave the step out.",
+        )
+    if wish != "auto":
+        return wish, []
+    if accelerator != "cuda" or augmentation is None:
+        return "loader", []
+    if strange:
+        return "loader", [Reason("sampling.augment_on", "loader", f"The GPU does not know {', '.join(strange)}.")]
+    return "device", [Reason("sampling.augment_on", "device", "The GPU knows all steps, and the loader has less to do.")]
