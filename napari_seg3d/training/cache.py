@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,16 @@ from napari_seg3d.datasets import Case, files_of, read_case_image, read_case_mas
 from napari_seg3d.errors import Cancelled, DatasetError, DiskFull
 from napari_seg3d.evaluation.counts import UNKNOWN
 from napari_seg3d.files import user_folder, write_error
+from napari_seg3d.networks.planes import Plane, as_slices, from_slices
 from napari_seg3d.training.config import TargetsConfig
 from napari_seg3d.training.survey import LOCATIONS, survey
 from napari_seg3d.training.targets import make_target
 from napari_seg3d.transforms import Pipeline
 from napari_seg3d.volumes import Grid
 
-_VERSION = 3
+T = TypeVar("T", bound=np.generic)
+
+_VERSION = 4
 _KEEP_SECONDS = 30 * 24 * 3600
 _HEADERS = (".mhd", ".hdr", ".nhdr")  # of formats that keep the voxels in a second file
 
@@ -57,6 +60,8 @@ class CachedCase:
         What the target is around the scan: 0, background, or 255, unknown.
     counts : mapping of int to int
         Voxels of each label that occurs on the preprocessed grid; 0 is the background as far as it is known.
+    plane : {"axial", "coronal", "sagittal"}, optional
+        The plane whose slices lie one after the other on the disk; left out, scans lie there as blocks.
     """
 
     id: str
@@ -66,16 +71,17 @@ class CachedCase:
     lowest: float
     outside: int
     counts: Mapping[int, int]
+    plane: Plane | None = None
 
     @property
     def image(self) -> NDArray[np.float32]:
         """The preprocessed scan ``(C, I, J, K)``."""
-        return self._array("image")
+        return _unstacked(self._array("image"), self.plane)
 
     @property
     def target(self) -> NDArray[np.uint8]:
         """What the network should answer ``(T, I, J, K)``, on the preprocessed grid."""
-        return self._array("target")
+        return _unstacked(self._array("target"), self.plane)
 
     @property
     def reference(self) -> NDArray[np.uint8]:
@@ -113,6 +119,7 @@ def prepare(
     merged: Mapping[int, int] | None = None,
     forbidden: Collection[str] = (),
     targets: TargetsConfig | None = None,
+    plane: Plane | None = None,
 ) -> list[CachedCase]:
     """Return every case preprocessed, making those that are not on disk yet.
 
@@ -132,6 +139,9 @@ def prepare(
         Ids that must not be among the cases: those of the test set.
     targets : TargetsConfig, optional
         What the masks mean, with its `kind` decided (see `targets.settled`); left out, complete and exclusive.
+    plane : {"axial", "coronal", "sagittal"}, optional
+        For samples that are slices: the plane whose slices lie together on the disk. Of a scan that lies there as a block, one slice
+        costs reading all of it.
 
     Raises
     ------
@@ -156,7 +166,7 @@ def prepare(
     def one(case: Case) -> CachedCase:
         if cancelled is not None and cancelled():
             raise Cancelled("The preparation was cancelled.")
-        return _prepare_one(case, pipeline, sorted(labels), root, merged or {}, meaning)
+        return _prepare_one(case, pipeline, sorted(labels), root, merged or {}, meaning, plane)
 
     # Threads, not processes: reading, resampling and writing happen outside the interpreter lock, and one case each bounds the memory.
     unique = list({case.id: case for case in cases}.values())
@@ -176,9 +186,15 @@ def prepare(
 
 
 def _prepare_one(
-    case: Case, pipeline: Pipeline, values: list[int], root: Path, merged: Mapping[int, int], targets: TargetsConfig
+    case: Case,
+    pipeline: Pipeline,
+    values: list[int],
+    root: Path,
+    merged: Mapping[int, int],
+    targets: TargetsConfig,
+    plane: Plane | None,
 ) -> CachedCase:
-    folder = root / _key(case, pipeline, values, merged, targets)
+    folder = root / _key(case, pipeline, values, merged, targets, plane)
     if not (folder / "case.json").exists():
         image = read_case_image(case)
         mask = read_case_mask(case, image, merged, overlapping=targets.kind == "overlapping")
@@ -192,22 +208,38 @@ def _prepare_one(
             "counts": list(found.counts.items()),
         }
         locations = np.concatenate([np.zeros((0, 3), np.uint16), *(found.locations[label] for label in found.counts)])
-        arrays = {"image": processed.data, "target": target, "reference": reference}
+        arrays = {"image": _stacked(processed.data, plane), "target": _stacked(target, plane), "reference": reference}
         arrays |= {"locations": locations, "slices": found.slices, "pieces": found.pieces}
         _store(folder, arrays, description)
     else:
         os.utime(folder)
     stored = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     grids = (_grid(stored["grid"]), _grid(stored["native"]))
-    return CachedCase(case.id, folder, *grids, stored["lowest"], stored["outside"], dict(stored["counts"]))
+    return CachedCase(case.id, folder, *grids, stored["lowest"], stored["outside"], dict(stored["counts"]), plane)
 
 
-def _key(case: Case, pipeline: Pipeline, values: list[int], merged: Mapping[int, int], targets: TargetsConfig) -> str:
+def _stacked(array: NDArray[np.generic], plane: Plane | None) -> NDArray[np.generic]:
+    """Return a volume ``(C, I, J, K)`` as it is stored: slices ``(slices, C, a, b)`` of a plane, or as it is."""
+    return array if plane is None else np.ascontiguousarray(np.moveaxis(as_slices(array, plane), 3, 0))
+
+
+def _unstacked(array: NDArray[T], plane: Plane | None) -> NDArray[T]:
+    return array if plane is None else from_slices(np.moveaxis(array, 0, 3), plane)
+
+
+def _key(
+    case: Case,
+    pipeline: Pipeline,
+    values: list[int],
+    merged: Mapping[int, int],
+    targets: TargetsConfig,
+    plane: Plane | None,
+) -> str:
     paths = [path.absolute() for path in files_of(case)]
     files = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for path in paths for file in _files_of(path)]
     parts = [part.value for part in case.parts]
     meaning = targets.model_dump() | {"kind": "overlapping" if targets.kind == "overlapping" else "exclusive"}
-    text = json.dumps([_VERSION, files, pipeline.to_list(), values, parts, sorted(merged.items()), meaning])
+    text = json.dumps([_VERSION, files, pipeline.to_list(), values, parts, sorted(merged.items()), meaning, plane])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -188,6 +188,7 @@ def prepare_material(
         sides.dataset.merged if merged is None else merged,
         forbidden=sides.test,
         targets=config.targets.model_copy(update={"kind": plan.spec.targets}),
+        plane=plan.spec.planes[0] if plan.spec.network.dims == 2 else None,
     )
     return Material(plan, cached[: len(sides.train)], cached[len(sides.train) :], shown_cases(sides))
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_seg3d.datasets import open_dataset
+from napari_seg3d.networks.planes import Plane, as_slices
 from napari_seg3d.training.cache import CachedCase, prepare
 from napari_seg3d.training.sampling import Sampler, cut
 from napari_seg3d.transforms import augmentation_pipeline, preprocessing_pipeline
@@ -42,6 +43,24 @@ def test_nothing_is_prepared_twice(cached: list[CachedCase], ball_dataset: Path)
     assert [(case.folder / "image.npy").stat().st_mtime_ns for case in again] == written
     other = prepare(pairs, preprocessing_pipeline((2.0, 2.0, 2.0), "zscore"), _LABELS)
     assert not {case.folder for case in other} & {case.folder for case in cached}
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_slices_that_lie_together_on_the_disk_are_the_same_scan(
+    cached: list[CachedCase], ball_dataset: Path, plane: Plane
+) -> None:
+    pairs = open_dataset(ball_dataset).pairs
+    stacked = prepare(pairs, preprocessing_pipeline((1.0, 1.0, 1.0), "zscore"), _LABELS, plane=plane)
+    for one, other in zip(cached, stacked, strict=True):
+        assert one.folder != other.folder
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.target, other.target)
+        assert np.array_equal(one.reference, other.reference)
+        assert as_slices(other.image, plane)[0, ..., 3].flags.c_contiguous
+    sampler = _sampler(stacked, dims=2, patch_size=(12, 12, 1), planes=(plane,), context=1)
+    again = _sampler(cached, dims=2, patch_size=(12, 12, 1), planes=(plane,), context=1)
+    for number in range(6):
+        assert all(np.array_equal(one, other) for one, other in zip(sampler[number], again[number], strict=True))
 
 
 def test_a_sample_depends_on_its_number_alone(cached: list[CachedCase]) -> None:
