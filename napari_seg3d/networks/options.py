@@ -85,3 +85,13 @@ def checked_options(options: tuple[Option, ...], values: Mapping[str, Any], dims
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'no options'}"
             raise ValueError(f"this network has no option {name}; {hint}")
     return {name: option.checked(values.get(name, option.default), dims) for name, option in known.items()}
+
+
+DROPOUT = Option("dropout", "number", 0.0, "Dropout", "Share of the features left out at random while training.", 0, 0.9)
+
+
+def per_level(numbers: OptionValue, levels: int) -> list[int]:
+    """Return one number for each level; where a list is too short, its last counts for the rest."""
+    if not isinstance(numbers, list):
+        raise TypeError(f"{numbers!r} is no list")
+    return [*numbers, *[numbers[-1]] * levels][:levels]

@@ -75,6 +75,8 @@ class NetworkSpec(BaseModel):
         if info is None:
             return given
         filled = {"features": info.features, **given}
+        if info.answers == "deepest":
+            filled.setdefault("out_channels", 1)
         if "strides" not in filled and isinstance(filled["features"], Sequence):
             halves = (2, 2, 1) if filled.get("dims") == 2 else (2, 2, 2)
             filled["strides"] = (halves,) * (len(filled["features"]) - 1)
@@ -138,7 +140,7 @@ def complete_spec(
     *,
     dims: int = 3,
     in_channels: int = 1,
-    out_channels: int = 2,
+    out_channels: int | None = None,
     features: Sequence[int] | Literal["auto"] = "auto",
     strides: Sequence[Sequence[int]] | None = None,
     deep_supervision: bool | Literal["auto"] = "auto",
@@ -160,7 +162,9 @@ def complete_spec(
         The network cannot do that.
     """
     info = network_info(name)
-    values: dict[str, Any] = {"name": name, "dims": dims, "in_channels": in_channels, "out_channels": out_channels}
+    values: dict[str, Any] = {"name": name, "dims": dims, "in_channels": in_channels}
+    if out_channels is not None:
+        values["out_channels"] = out_channels
     if features != "auto":
         values["features"] = tuple(features)
     if strides is not None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_seg3d.errors import ConfigError
+from napari_seg3d.networks.cascade import CASCADE_ROI, CASCADE_UNET
 from napari_seg3d.networks.dynunet import DYNUNET
 from napari_seg3d.networks.info import NetworkInfo
+from napari_seg3d.networks.monai_networks import ATTENTIONUNET, MEDNEXT, SEGRESNET, SWINUNETR, UNETR
+from napari_seg3d.networks.unets import NODULE_UNET, SPINE_UNET, TORCHIO_UNET
+from napari_seg3d.networks.vnet import MINI_VNET, VNET
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +18,24 @@ if TYPE_CHECKING:
     from napari_seg3d.networks.spec import NetworkSpec
 
 #: Name -> network, in the order in which a form offers them.
-NETWORKS: dict[str, NetworkInfo] = {info.name: info for info in (DYNUNET,)}
+NETWORKS: dict[str, NetworkInfo] = {
+    info.name: info
+    for info in (
+        DYNUNET,
+        TORCHIO_UNET,
+        SPINE_UNET,
+        NODULE_UNET,
+        CASCADE_UNET,
+        CASCADE_ROI,
+        VNET,
+        MINI_VNET,
+        SEGRESNET,
+        UNETR,
+        SWINUNETR,
+        ATTENTIONUNET,
+        MEDNEXT,
+    )
+}
 
 
 def network_names(dims: int | None = None) -> tuple[str, ...]:
