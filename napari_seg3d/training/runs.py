@@ -22,6 +22,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -41,6 +42,11 @@ Command = Literal["stop", "pause", "go on"]
 #: States that a run does not leave any more.
 ENDED: frozenset[State] = frozenset({"finished", "stopped", "failed", "died"})
 Event = dict[str, Any]
+# What a run makes in its folder, and what stays of a write that was broken off. A folder with anything else is not ours to delete.
+_OWN_FILES = re.compile(
+    r"run\.yaml|(process|environment|control)\.json|(split|metrics)\.csv|events\.jsonl|train\.log|checkpoints|previews|tensorboard"
+    r"|mlruns|wandb|\.room-for-last-words|\.writing-.*"
+)
 
 
 @dataclass(frozen=True)
@@ -201,19 +207,27 @@ class Run:
         process_file.kill(self.folder)
 
     def delete(self) -> None:
-        """Remove the run folder with all models in it.
+        """Remove the run folder with all models in it; links in it are removed, never what they point to.
 
         Raises
         ------
         TrainingError
-            The run is still going, or the folder is none of a run.
+            The run is still going, or the folder is none of a run, or holds what no run makes. Nothing is removed then.
         WriteError
             The folder cannot be removed.
         """
         if self.is_alive():
             raise TrainingError(f"{self.name} is still running.", "Stop it first.")
-        if not (self.folder / "run.yaml").exists():
+        if self.folder.is_symlink():
+            raise TrainingError(f"{self.folder} is a link to another folder.", "Delete the run where it lies.")
+        if not (self.folder / "run.yaml").is_file():
             raise TrainingError(f"{self.folder} is no run folder.", "Choose a folder with a run.yaml.")
+        strange = sorted(entry.name for entry in self.folder.iterdir() if not _OWN_FILES.fullmatch(entry.name))
+        if strange:
+            raise TrainingError(
+                f"{self.folder} was not deleted: it holds {', '.join(strange[:3])}, which no run makes.",
+                "Move that elsewhere, then delete the run.",
+            )
         try:
             shutil.rmtree(self.folder)
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -14,6 +14,9 @@ from napari_seg3d.training.history_reader import HistoryReader, HistoryShelf
 from napari_seg3d.training.run_history import RunHistory
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.run_watch import RunWatch
+
+if TYPE_CHECKING:
+    from napari_seg3d.inference.export import Format
 
 _MILLISECONDS_BETWEEN_LOOKS = 1000
 
@@ -138,6 +141,17 @@ class RunsModel(QObject):
             return len(runs)
 
         self._do(delete, lambda count: self.done.emit("The run was deleted." if count == 1 else f"{count} runs were deleted."))
+
+    def export(self, run: Run, path: Path, kind: Format) -> None:
+        """Write the best model of a run for another place or program; whoever calls it has asked before a file is replaced."""
+
+        def write() -> list[Path]:
+            from napari_seg3d.inference.export import export_model
+
+            return export_model(run.best, path, kind, overwrite=True)
+
+        self.done.emit(f"Exporting {run.name}…")
+        self._do(write, lambda files: self.done.emit(f"Written: {', '.join(map(str, files))}"))
 
     def _do(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         def fail(error: Seg3dError) -> None:

@@ -16,7 +16,7 @@ from napari_seg3d.training.run_history import LABEL_QUANTITIES, CurveKey, RunHis
 from napari_seg3d.training.run_settings import config_differences
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.widgets.epoch_slider import EpochSlider
-from napari_seg3d.widgets.parts import Dock, Notice, choose_folder, dock_beside
+from napari_seg3d.widgets.parts import Dock, Notice, choose_folder, choose_new_file, dock_beside
 from napari_seg3d.widgets.predict import PredictDock
 from napari_seg3d.widgets.run_curves import NamedCurve, RunCurves
 from napari_seg3d.widgets.run_details import CaseScores, Differences
@@ -25,6 +25,8 @@ from napari_seg3d.widgets.train import TrainDock
 
 if TYPE_CHECKING:
     from napari import Viewer
+
+    from napari_seg3d.inference.export import Format
 
 _QUANTITIES = {
     "loss": "Loss",
@@ -40,6 +42,7 @@ _QUANTITIES = {
 }
 _SHARES = ("score", "dice", "precision", "recall", "f1")  # between 0 and 1
 _MOST_COMPARED = 12
+_EXPORTS: dict[str, Format] = {"Model, for napari-seg3d (*.pt)": "model", "ONNX (*.onnx)": "onnx", "OpenVINO (*.xml)": "openvino"}
 
 
 class RunsDock(Dock):
@@ -155,6 +158,12 @@ class RunsDock(Dock):
                 self._continue_from,
             ),
             ("settings", "Use its settings", "Fills the Train dock with the settings of this run.", self._use_settings),
+            (
+                "export",
+                "Export model…",
+                "Writes the best model as one file, or its network as ONNX or for OpenVINO.",
+                self._export,
+            ),
             ("folder", "Open folder", "Checkpoints, settings, metrics and log, as plain files.", self._open_folder),
             (
                 "tensorboard",
@@ -232,6 +241,13 @@ class RunsDock(Dock):
         dock.use_settings(config)
         dock.come_forward()
 
+    def _export(self) -> None:
+        run = self._chosen().run
+        chosen = choose_new_file(self, "Export the model", f"{run.name}.pt", list(_EXPORTS))
+        if chosen is not None:
+            path, kind = chosen
+            self._model.export(run, path, _EXPORTS[kind])
+
     def _open_folder(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._chosen().run.folder)))
 
@@ -275,6 +291,7 @@ class RunsDock(Dock):
         for name, is_enabled in {
             "follow": one is not None,
             "continue": has_model,
+            "export": has_model,
             "settings": one is not None,
             "folder": one is not None,
             "tensorboard": bool(histories),
