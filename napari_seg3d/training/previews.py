@@ -48,16 +48,21 @@ class Previews:
         prefix = f"{self._stage}-" if self._stage else ""
         mask, prediction = folder / f"{prefix}reference.nii.gz", folder / f"{prefix}{iteration:07d}.nii.gz"
         cached = self._cached[case]
-        # Out of however many files, with labels merged; what nobody knows is shown as background.
+        # Out of however many files, with labels merged; what nobody knows is background there, and has a file of its own.
+        is_unknown = (cached.reference == UNKNOWN).any(axis=0, keepdims=True)
+        unknown = folder / f"{prefix}unknown.nii.gz" if is_unknown.any() else None
         if not (self._run.folder / mask).exists():
-            reference = cached.reference
-            self._write(np.where(reference == UNKNOWN, 0, reference), cached.native, mask)
+            self._write(np.where(cached.reference == UNKNOWN, 0, cached.reference), cached.native, mask)
+            if unknown is not None:
+                marks = Volume(is_unknown.astype(np.uint8), cached.native.affine, "labels")
+                write_volume(marks, self._run.folder / unknown, overwrite=True)
         self._write(predicted, cached.native, prediction)
         self._run.add_event(
             "preview",
             case=case,
             image=self._cases[case].images[0].as_posix(),
             mask=mask.as_posix(),
+            unknown=unknown.as_posix() if unknown is not None else None,
             prediction=prediction.as_posix(),
             iteration=iteration,
             epoch=round(epoch, 2),

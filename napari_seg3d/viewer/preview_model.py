@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_seg3d.datasets import place_mask, read_mask
+from napari_seg3d.datasets import place_mask
 from napari_seg3d.errors import Seg3dError, TrainingError
 from napari_seg3d.training import EventReader, Run
 from napari_seg3d.viewer.jobs import Job, start_job
@@ -211,7 +211,7 @@ class _Record:
 
     run: Run
     _events: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    _labels: dict[int, str] = field(default_factory=dict)
+    _labels: dict[str, dict[int, str]] = field(default_factory=dict)  # by stage
     _case: _CaseFiles | None = None
     _read_before: dict[tuple[str, int], tuple[int, Preview]] = field(default_factory=dict)
 
@@ -227,8 +227,8 @@ class _Record:
             raise TrainingError(
                 f"{self.run.name} kept no prediction of {case} at step {iteration}.", "Choose another epoch, or another case."
             )
-        if self._case is None or self._case.id != case:
-            self._case = _CaseFiles.read(self.run, event, self._labels)
+        if self._case is None or not self._case.belongs_to(event):
+            self._case = _CaseFiles.read(self.run, event, self._labels_of(event))
         files = self._case
         path = self.run.folder / event["prediction"]
         written = path.stat().st_mtime_ns if path.exists() else 0  # a run that is resumed may predict it again
@@ -242,25 +242,30 @@ class _Record:
 
     def _read(self, files: _CaseFiles, event: dict[str, Any]) -> Preview:
         case = files.id
-        prediction = place_mask(read_mask(self.run.folder / event["prediction"], overlapping=True), files.volume)
+        prediction = place_mask(read_volume(self.run.folder / event["prediction"], "labels"), files.volume)
         errors = None
         if files.reference is not None:
             marks = errors_between(prediction.data, files.reference.data)
+            if files.unknown is not None:
+                marks[files.unknown] = 0
             errors = Picture.of(
                 replace(files.reference, data=marks, labels={}), f"{case} errors: {_ERRORS[1].name}, {_ERRORS[2].name}", _ERRORS
             )
         return Preview(
-            (self.run, case),
+            (self.run, case, event.get("stage", "")),
             files.image,
             files.mask,
-            _picture(prediction, f"{case} epoch {event['epoch']:g}", self._labels),
+            _picture(prediction, f"{case} epoch {event['epoch']:g}", self._labels_of(event)),
             errors,
         )
+
+    def _labels_of(self, event: dict[str, Any]) -> dict[int, str]:
+        return self._labels.get(event.get("stage", ""), {})
 
     def _read_on(self) -> None:
         for event in self._reader.read():
             if event["kind"] == "plan":
-                self._labels = {int(value): name for value, name in event["labels"].items()}
+                self._labels[event.get("stage", "")] = {int(value): name for value, name in event["labels"].items()}
             elif event["kind"] == "preview":
                 self._events[event["case"], event["iteration"]] = event
 
@@ -270,18 +275,35 @@ class _CaseFiles:
     """What is the same for all predictions of a case."""
 
     id: str
+    stage: str
     volume: Volume
     image: Picture
     reference: Volume | None
+    unknown: NDArray[np.bool_] | None  # (1, I, J, K): where nobody knows what is right
     mask: Picture | None
 
     @classmethod
     def read(cls, run: Run, event: dict[str, Any], labels: Mapping[int, str]) -> _CaseFiles:
         case = event["case"]
         volume = read_volume(event["image"], "image")
-        reference = place_mask(read_mask(run.folder / event["mask"], overlapping=True), volume) if event["mask"] else None
-        mask = _picture(reference, f"{case} mask", labels) if reference is not None else None
-        return cls(case, volume, Picture.of(volume, case), reference, mask)
+
+        def marked(file: str | None) -> Volume | None:
+            return place_mask(read_volume(run.folder / file, "labels"), volume) if file else None
+
+        reference, unknown = marked(event["mask"]), marked(event.get("unknown"))
+        return cls(
+            case,
+            event.get("stage", ""),
+            volume,
+            Picture.of(volume, case),
+            reference,
+            unknown.data != 0 if unknown is not None else None,
+            _picture(reference, f"{case} mask", labels) if reference is not None else None,
+        )
+
+    def belongs_to(self, event: dict[str, Any]) -> bool:
+        # The stages of a cascade learn other masks of the same scan.
+        return (self.id, self.stage) == (event["case"], event.get("stage", ""))
 
 
 def _bytes(preview: Preview) -> int:
@@ -290,8 +312,12 @@ def _bytes(preview: Preview) -> int:
 
 
 def _picture(mask: Volume, name: str, labels: Mapping[int, str]) -> Picture:
-    """Return the picture of a mask; overlapping labels, which have a channel each, keep the colours that their values have."""
+    """Return the picture of a mask; overlapping labels have a layer each, with the name and colour of their value.
+
+    They are kept with a channel for each value, of which those in between may be no labels.
+    """
     if len(mask.data) == 1:
         return Picture.of(mask, name, labels)
-    known = {channel: Label(labels[value], label_colour(value)) for channel, value in enumerate(sorted(labels), start=1)}
-    return Picture.of(replace(mask, labels=known, channels=()), name, known)
+    known = {value: Label(labels[value], label_colour(value)) for value in sorted(labels)}
+    data = mask.data[[value - 1 for value in known]]
+    return Picture.of(replace(mask, data=data, channels=tuple(label.name for label in known.values()), labels={}), name, known)

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from napari.layers import Labels
 
 from napari_seg3d.training import Run, TrainConfig
+from napari_seg3d.viewer.label_colours import label_colour
 from napari_seg3d.viewer.preview_model import MISSED, TOO_MUCH, errors_between
 from napari_seg3d.viewer.session import Session, session_of
 from napari_seg3d.volumes import Volume, read_volume, write_volume
@@ -200,9 +201,10 @@ def test_turned_off_and_on(viewer, session, run):
 
 def test_overlapping_labels_have_a_layer_each_and_one_of_errors(viewer, session, run):
     folder = run.folder / "previews" / "ball_a"
-    truth, guess = np.zeros((2, 6, 7, 8), np.uint8), np.zeros((2, 6, 7, 8), np.uint8)
-    truth[0, 1:5, 1:5, 1:5], truth[1, 2:4, 2:4, 2:4] = 1, 2  # the core lies in the ball
-    guess[0, 1:5, 1:5, 1:6], guess[1, 2:4, 2:4, 2:3] = 1, 2
+    # A channel for each value, as a run keeps them; 3 and 7 are labels.
+    truth, guess = np.zeros((7, 6, 7, 8), np.uint8), np.zeros((7, 6, 7, 8), np.uint8)
+    truth[2, 1:5, 1:5, 1:5], truth[6, 2:4, 2:4, 2:4] = 3, 7  # the core lies in the ball
+    guess[2, 1:5, 1:5, 1:6], guess[6, 2:4, 2:4, 2:3] = 3, 7
     for name, data in (("reference", truth), ("0000030", guess)):
         (folder / f"{name}.nii.gz").unlink()
         write_volume(Volume(data, AFFINE, "labels"), folder / f"{name}.nii.gz")
@@ -217,16 +219,51 @@ def test_overlapping_labels_have_a_layer_each_and_one_of_errors(viewer, session,
         "ball_a epoch 3 [core]",
         "ball_a errors: missed, too much",
     ]
-    # The colour of a label is that of its value in every mask: 7, though it is the second channel.
-    from napari_seg3d.viewer.label_colours import label_colour
-
+    core = viewer.layers["ball_a mask [core]"]
+    assert np.array_equal(np.asarray(core.data), truth[6, ::-1, ::-1].transpose(2, 1, 0))
     red, green, blue = (int(label_colour(7)[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    assert np.allclose(viewer.layers["ball_a mask [core]"].colormap.map(np.array([2]))[0], (red, green, blue, 1), atol=0.01)
+    assert np.allclose(core.colormap.map(np.array([7]))[0], (red, green, blue, 1), atol=0.01)
     errors = np.asarray(viewer.layers["ball_a errors: missed, too much"].data)
     expected = np.zeros((6, 7, 8), np.uint8)
     expected[1:5, 1:5, 5] = TOO_MUCH
     expected[2:4, 2:4, 3] = MISSED
     assert np.array_equal(errors, expected[::-1, ::-1].transpose(2, 1, 0))
+
+
+def test_where_nobody_knows_nothing_is_wrong(viewer, session, run):
+    unknown = np.zeros((1, 6, 7, 8), np.uint8)
+    unknown[..., 4:] = 1
+    write_volume(Volume(unknown, AFFINE, "labels"), run.folder / "previews" / "ball_a" / "unknown.nii.gz")
+    event = [event for event in run.events() if event["kind"] == "preview" and event["case"] == "ball_a"][-1]
+    del event["kind"], event["time"]
+    run.add_event("preview", **(event | {"unknown": "previews/ball_a/unknown.nii.gz"}))
+    session.preview.show(run, "ball_a", 30)
+    pump_until(lambda: _shows(viewer, "ball_a epoch 3"))
+    errors = np.asarray(viewer.layers["ball_a errors: missed, too much"].data)
+    truth, guess = _voxels(run, "ball_a", "reference"), _voxels(run, "ball_a", "0000030")
+    assert np.array_equal(errors[:4] != 0, (truth != guess)[:4])
+    assert (truth != guess)[4:].any()
+    assert not errors[4:].any()
+
+
+def test_the_stages_of_a_cascade_have_masks_of_their_own(viewer, session, run):
+    session.preview.show(run, "ball_a", 30)
+    pump_until(lambda: _shows(viewer, "ball_a epoch 3"))
+    folder = run.folder / "previews" / "ball_a"
+    truth = read_volume(folder / "reference.nii.gz", "labels")
+    for name in ("find-reference", "find-0000040"):
+        write_volume(truth.with_data((truth.data != 0).astype(np.uint8)), folder / f"{name}.nii.gz")
+    run.add_event("plan", labels={"1": "object"}, train_cases=4, validation_cases=2, stage="find")
+    event = [event for event in run.events() if event["kind"] == "preview"][-2]
+    del event["kind"], event["time"]
+    files = {"mask": "previews/ball_a/find-reference.nii.gz", "prediction": "previews/ball_a/find-0000040.nii.gz"}
+    run.add_event("preview", **(event | files | {"case": "ball_a", "iteration": 40, "epoch": 4.0, "stage": "find"}))
+    session.preview.show(run, "ball_a", 40)
+    pump_until(lambda: _shows(viewer, "ball_a epoch 4"))
+    mask = viewer.layers["ball_a mask"]
+    assert set(np.unique(mask.data)) == {0, 1}
+    assert list(mask.features["name"]) == ["background", "object"]
+    assert not np.asarray(viewer.layers["ball_a errors: missed, too much"].data).any()
 
 
 _labels = arrays(np.uint8, (1, 3, 4, 2), elements=st.sampled_from([0, 3, 7]))

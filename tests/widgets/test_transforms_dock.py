@@ -113,7 +113,7 @@ def test_from_an_empty_list_to_a_training(viewer, dock, tmp_path):
     wanted = [step.to_dict() for step in recipe.steps("augmentation")]
     assert train.form.value().transforms.augmentation == wanted
     assert train.form.value().transforms.preprocessing == "auto"
-    train.form._editors["transforms.augmentation"].button.click()
+    train.form.set_back("transforms.augmentation")
     assert train.form.value().transforms.augmentation == "auto"
     assert dock.training_button.isEnabled()
 
