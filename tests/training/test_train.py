@@ -203,20 +203,31 @@ def test_sound_cases_train_beside_broken_ones(ball_dataset: Path, quick_config: 
     assert len(run.cases("train")) + len(run.cases("validation")) == 4
 
 
-def test_a_full_disk_is_said_and_leaves_no_half_checkpoint(quick_config: TrainConfig, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_run_waits_while_the_disk_is_full_and_goes_on_when_there_is_room(quick_config: TrainConfig, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     # Room for the run's small files, not for its checkpoints.
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("a small disk can only be mounted by root on Linux")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("this machine does not let root mount a small disk")
     try:
-        run = start_run(quick_config, disk / "run")
-        status = wait_for(run)
-        assert status.state == "failed"
-        assert "disk is full" in status.message
+        run = start_run(quick_config.with_values({"optimization.max_iterations": 4}), disk / "run")
+        wait_until(lambda: run.status().state == "paused", run)
+        said = [event for event in run.events() if event["kind"] == "state"][-1]
+        assert "disk is full" in said["message"]
+        assert "goes on by itself" in said["fix"]
         assert not list((disk / "run").rglob("*.pt"))
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        assert wait_for(run).state == "finished", run.log.read_text()
+        Predictor.load(run.best)
+        with open(run.folder / "metrics.csv") as handle:
+            rows = [(row["iteration"], row["case"], row["label"]) for row in csv.DictReader(handle)]
+        assert len(rows) == len(set(rows)), "nothing was judged twice"
+        assert {row[0] for row in rows} == {"1", "2", "3", "4"}
     finally:
+        if run.is_alive():
+            run.kill()
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # the ended process may hold it a moment longer
