@@ -13,6 +13,7 @@ from napari_seg3d.cli.files import convert, deidentify, series
 from napari_seg3d.cli.models import export_model
 from napari_seg3d.cli.prediction import predict
 from napari_seg3d.cli.presets import presets
+from napari_seg3d.cli.runs import runs
 from napari_seg3d.cli.split import split
 from napari_seg3d.cli.training import demo, train
 from napari_seg3d.cli.transforms import transforms
@@ -46,10 +47,13 @@ for _command, _examples in (
             "train Task04_Hippocampus",
             "train scans --masks masks --minutes 30 --set sampling.patch_size='[[64, 64, 64]'",
             "train --config run.yaml",
+            "train Task09_Spleen --preset vnet --explain",
+            "train --resume RUN",
             "train scans --transforms steps.yaml",
         ],
     ),
     (presets, ["presets", "presets vnet"]),
+    (runs, ["runs", "runs /data/trainings", "runs --pause RUN", "runs --go-on RUN"]),
     (transforms, ["transforms", "transforms RandomAffine", "transforms --preset vnet > steps.yaml"]),
     (
         predict,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
 
 from napari_seg3d.cli.app import CONSOLE, Masks, Subjects
+from napari_seg3d.cli.runs import find_run
+from napari_seg3d.cli.watching import watch_run
 from napari_seg3d.errors import ConfigError
 
 if TYPE_CHECKING:
-    from napari_seg3d.training import Run, Status, TrainConfig
-
-_SHOWN_LABELS = 6
+    from napari_seg3d.training import TrainConfig
 
 
 def train(
@@ -35,22 +33,49 @@ def train(
         str | None,
         typer.Option(help="Steps that prepare and change the scans: a preset (see `napari-seg3d transforms`) or a YAML file."),
     ] = None,
+    preset: Annotated[str | None, typer.Option(help="Settings of a known system (see `napari-seg3d presets`).")] = None,
+    fine_tune: Annotated[Path | None, typer.Option(help="A model (.pt) whose weights are taken to begin with.")] = None,
+    devices: Annotated[int | None, typer.Option(help="How many GPUs (or CPU processes) train together.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder to make; left out, a dated one below ~/napari-seg3d/runs.")
     ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run: its folder, or its name.")
+    ] = None,
+    queue: Annotated[bool, typer.Option(help="Wait until the runs of this machine that were started before have ended.")] = False,
+    prepare: Annotated[bool, typer.Option(help="Only make the run folder, for processes that join it.")] = False,
+    join: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Be one of the processes of a prepared run; for srun and torchrun.")
+    ] = None,
+    explain: Annotated[bool, typer.Option(help="Say why each automatic setting became what it is.")] = False,
     detach: Annotated[bool, typer.Option(help="Start it and return; the Train dock finds it.")] = False,
 ) -> None:
     """Train a model. The defaults need no choice; Ctrl-C stops and keeps what was learnt.
 
     The run goes on if this terminal closes, and shows in the Train dock as well.
     """
-    from napari_seg3d.training import start_run
+    from napari_seg3d.training import make_run, resume_run, start_run
 
-    run = start_run(_config(folder, masks, subjects, config, minutes, set_ or [], transforms), out)
+    if join is not None:
+        from napari_seg3d.training.child import main as be_one_of_them
+
+        raise typer.Exit(be_one_of_them(str(join), join=True))
+    if resume is not None:
+        run = resume_run(find_run(resume), queue)
+    else:
+        changes: dict[str, Any] = {}
+        if fine_tune is not None:
+            changes["network.pretrained"] = str(fine_tune)
+        if devices is not None:
+            changes["device.devices"] = devices
+        asked = _config(folder, masks, subjects, config, minutes, set_ or [], transforms, preset).with_values(changes)
+        run = make_run(asked, out) if prepare else start_run(asked, out, queue)
     CONSOLE.print(f"Run folder: [bold]{escape(str(run.folder))}[/]", highlight=False, soft_wrap=True)
-    if detach:
+    if prepare:
+        CONSOLE.print(f"Start it with: srun napari-seg3d train --join {escape(str(run.folder))}", highlight=False, soft_wrap=True)
+    if detach or prepare:
         return
-    status = watch_run(run)
+    status = watch_run(run, explain)
     CONSOLE.print(escape(status.message), highlight=False, soft_wrap=True)
     if status.state not in ("finished", "stopped"):
         raise typer.Exit(1)
@@ -81,6 +106,7 @@ def _config(
     minutes: float | None,
     settings: list[str],
     transforms: str | None,
+    preset: str | None = None,
 ) -> TrainConfig:
     from napari_seg3d.training import TrainConfig
     from napari_seg3d.transforms import find_recipe
@@ -108,67 +134,4 @@ def _config(
         base = TrainConfig.parse({"data": {"images": str(folder)}})
     else:
         raise ConfigError("Nothing to train on.", "Give the folder of a data set, or --config with a YAML file.")
-    return base.with_values(changes)
-
-
-def watch_run(run: Run) -> Status:
-    """Show a run until it ends; the first Ctrl-C stops and keeps, the second kills."""
-    from napari_seg3d.training import EventReader
-
-    reader, state_event, stops = EventReader(run), {}, 0
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")
-    with Progress(*columns, console=CONSOLE, transient=False) as bar:
-        task = bar.add_task("Starting", total=None, text="")
-        while True:
-            try:
-                alive = run.is_alive()
-                for event in reader.read():
-                    if event["kind"] == "state":
-                        state_event = event
-                        if event["state"] == "training":
-                            bar.update(task, description="Training")
-                    _show(event, bar, task)
-                # Asked before the events were read: an ended process has nothing more to say.
-                if not alive or run.status_after(state_event).ended:
-                    return run.status_after(state_event)
-                time.sleep(0.3)
-            except KeyboardInterrupt:
-                stops += 1
-                if stops == 1:
-                    run.stop()
-                    bar.console.print("Stopping; what was learnt is kept. Press Ctrl-C again to kill it.")
-                else:
-                    run.kill()
-
-
-def _show(event: dict[str, Any], bar: Progress, task: Any) -> None:
-    kind = event["kind"]
-    if kind == "progress":
-        bar.update(
-            task,
-            description=event["what"],
-            completed=event["done"],
-            total=event["total"],
-            text=f"{event['done']}/{event['total']}",
-        )
-    elif kind == "step":
-        total = event["elapsed"] + event["seconds_left"]
-        left = time.strftime("%H:%M:%S", time.gmtime(event["seconds_left"]))
-        text = f"loss {event['loss']:.3f} · {event['iterations_per_second']:.1f} steps/s · {left} left"
-        bar.update(task, description="Training", completed=event["elapsed"], total=total, text=text)
-    elif kind == "plan":
-        bar.console.print(
-            f"{event['train_cases']} cases train, {event['validation_cases']} validate; {event['device']} in {event['precision']}; "
-            f"patches {'x'.join(map(str, event['patch_size']))} at {' x '.join(f'{edge:g}' for edge in event['spacing'])} mm, "
-            f"{event['batch_size']} per step",
-            highlight=False,
-        )
-    elif kind == "validation" and event["mean_dice"] is not None:
-        known = [f"{escape(name)} {dice:.3f}" for name, dice in event["dice"].items() if dice is not None]
-        labels = ", ".join(known[:_SHOWN_LABELS]) + (
-            f" and {len(known) - _SHOWN_LABELS} more" if len(known) > _SHOWN_LABELS else ""
-        )
-        best = " [green]best so far[/]" if event["best"] else ""
-        bar.console.print(f"epoch {event['epoch']:.1f}: Dice [bold]{event['mean_dice']:.4f}[/] ({labels}){best}", highlight=False)
-    elif kind == "warning":
-        bar.console.print(f"[yellow]Warning:[/] {escape(event['message'])} {escape(event['fix'])}", highlight=False)
+    return (base.with_preset(preset) if preset is not None else base).with_values(changes)
