@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,10 +24,9 @@ from napari_seg3d.training.run_settings import read_settings
 from napari_seg3d.training.runs import ENDED, Event, Run, Status
 
 # Lines that come so often that a summary needs only the newest of several in a row.
-_FREQUENT = (b'"kind": "step"', b'"kind": "progress"')
+_FREQUENT = re.compile(rb'[^\n]{0,40}"kind": "(step|progress)"')
 _IDLE = ("queued", "paused")
 _BEGINNINGS = ("starting", "queued", "preparing")
-_HEAD = 64  # bytes of a line within which its kind stands
 
 
 class HistoryReader:
@@ -85,7 +85,7 @@ class HistoryReader:
                     if not line.endswith(b"\n"):
                         break  # it is still being written
                     self._offset += len(line)
-                    if not self._every_step and any(line.find(kind, 0, _HEAD) >= 0 for kind in _FREQUENT):
+                    if not self._every_step and _FREQUENT.match(line):
                         held = line
                         continue
                     if held:

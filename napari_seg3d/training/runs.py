@@ -45,7 +45,7 @@ Event = dict[str, Any]
 # What a run makes in its folder, and what stays of a write that was broken off. A folder with anything else is not ours to delete.
 _OWN_FILES = re.compile(
     r"run\.yaml|(process|environment|control)\.json|(split|metrics)\.csv|events\.jsonl|train\.log|checkpoints|previews|tensorboard"
-    r"|mlruns|wandb|\.room-for-last-words|\.writing-.*"
+    r"|mlruns|mlflow\.db|wandb|\.room-for-last-words|\.writing-.*"
 )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from napari_seg3d.inference.export import Format
 
 _MILLISECONDS_BETWEEN_LOOKS = 1000
+# Hundreds of long runs take some seconds at first: the newest are shown meanwhile.
+_FIRST = 25
 
 
 class RunsModel(QObject):
@@ -47,6 +49,7 @@ class RunsModel(QObject):
     failed = Signal(object)
     #: Something was done that cannot be seen otherwise; in words.
     done = Signal(str)
+    _partlyRead = Signal(list)
 
     def __init__(self, watch: RunWatch) -> None:
         super().__init__()
@@ -60,6 +63,7 @@ class RunsModel(QObject):
         self._shelf = HistoryShelf()
         self._readers: dict[Run, HistoryReader] = {}
         self._look_again = False
+        self._partlyRead.connect(self._take_first)
         self._timer = QTimer()
         self._timer.setInterval(_MILLISECONDS_BETWEEN_LOOKS)
         self._timer.timeout.connect(self._look_if_idle)
@@ -91,7 +95,7 @@ class RunsModel(QObject):
         if self.job is not None:
             self._look_again = True
             return
-        folder, chosen = self.folder, tuple(self._chosen)
+        folder, chosen, is_first = self.folder, tuple(self._chosen), not self.histories
 
         def read(job: Job) -> tuple[list[RunHistory], list[RunHistory]]:
             runs = find_runs()
@@ -101,11 +105,18 @@ class RunsModel(QObject):
             self._readers = {run: self._readers.get(run) or HistoryReader(run) for run in chosen}
             # What somebody waits for comes first.
             compared = [reader.read() for reader in self._readers.values()]
+            if is_first:
+                for end in range(_FIRST, len(runs), _FIRST):
+                    self._partlyRead.emit(self._shelf.read(runs[:end], job.is_cancelled))
             return self._shelf.read(runs, job.is_cancelled), compared
 
         self.job = start_job(
             read, returned=lambda found: self._take(chosen, *found), failed=self.failed.emit, ended=self._note_end
         )
+
+    def _take_first(self, histories: list[RunHistory]) -> None:
+        self.histories = histories
+        self.changed.emit()
 
     def _look_if_idle(self) -> None:
         if self.job is None:

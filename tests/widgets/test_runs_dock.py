@@ -164,6 +164,22 @@ def test_all_runs_are_listed_with_what_became_of_them(dock, make_run, tmp_path, 
     assert "run.yaml" in tooltip
 
 
+def test_hundreds_of_runs_are_listed_the_newest_first(dock, make_run, dataset):
+    config = TrainConfig.parse({"data": {"images": str(dataset)}})
+    for number in range(60):
+        run = Run(user_folder("runs") / f"run {number:02d}")
+        config.save(run.folder / "run.yaml")
+        run.add_event("state", state="finished")
+        os.utime(run.folder / "run.yaml", (number, number))
+    seen: list[list[str]] = []
+    dock._model.changed.connect(lambda: seen.append(listed(dock)))
+    wait_for_runs(dock, 60)
+    expected = [f"run {number:02d}" for number in reversed(range(60))]
+    assert seen[-1] == expected
+    assert all(names == expected[: len(names)] for names in seen)
+    assert len(seen[0]) < 60
+
+
 def test_a_heading_sorts_by_numbers(dock, make_run):
     for name, best in (("a", 0.9), ("b", 0.12), ("c", 0.5)):
         make_run(name, best)
