@@ -314,10 +314,13 @@ def _bytes(preview: Preview) -> int:
 def _picture(mask: Volume, name: str, labels: Mapping[int, str]) -> Picture:
     """Return the picture of a mask; overlapping labels have a layer each, with the name and colour of their value.
 
-    They are kept with a channel for each value, of which those in between may be no labels.
+    They are kept with a channel for each value, of which those in between may be no labels, or for each label where the values are
+    too large for that.
     """
     if len(mask.data) == 1:
         return Picture.of(mask, name, labels)
-    known = {value: Label(labels[value], label_colour(value)) for value in sorted(labels)}
-    data = mask.data[[value - 1 for value in known]]
+    values = sorted(labels)
+    places = values if values[-1] <= len(mask.data) else range(1, len(values) + 1)
+    known = {place: Label(labels[value], label_colour(value)) for place, value in zip(places, values, strict=True)}
+    data = mask.data[[place - 1 for place in known]]
     return Picture.of(replace(mask, data=data, channels=tuple(label.name for label in known.values()), labels={}), name, known)

@@ -13,6 +13,7 @@ from napari_seg3d.training import EventReader, Run, Status, TrainConfig, live_ru
 from napari_seg3d.viewer.jobs import start_job
 
 _SECONDS_BETWEEN_LOOKS = 0.4
+_MOST_EVENTS = 40_000  # some tens of MB
 Event = dict[str, Any]
 
 
@@ -26,7 +27,7 @@ class RunWatch(QObject):
     status : Status
         Where the run stands.
     events : list of dict
-        Everything that the run has said so far.
+        Everything that the run has said so far; of a very long run only some of its steps.
     """
 
     #: Another run is followed, or none.
@@ -45,6 +46,7 @@ class RunWatch(QObject):
         self.run: Run | None = None
         self.status = Status("starting")
         self.events: list[Event] = []
+        self._last_state: Event = {}
         self._stop = threading.Event()
         self._looked.connect(self._take)
         self._takenBack.connect(lambda run: self.follow(run) if run == self.run else None)
@@ -57,8 +59,8 @@ class RunWatch(QObject):
     @property
     def says(self) -> str:
         """What a run that goes on said about its state, such as for whom it waits; empty where it said nothing."""
-        last = next((event for event in reversed(self.events) if event["kind"] == "state"), {})
-        return " ".join(str(last[name]) for name in ("message", "fix") if last.get(name)) if self.is_running else ""
+        words = [str(self._last_state[name]) for name in ("message", "fix") if self._last_state.get(name)]
+        return " ".join(words) if self.is_running else ""
 
     def start(self, config: TrainConfig, folder: Path | None = None, queue: bool = False) -> Run:
         """Start a run, or let it wait for those that go on, and follow it unless another one is still followed.
@@ -81,7 +83,7 @@ class RunWatch(QObject):
         """Follow another run, from its first event on."""
         self._stop.set()
         self._stop = threading.Event()
-        self.run, self.status, self.events = run, Status("starting"), []
+        self.run, self.status, self.events, self._last_state = run, Status("starting"), [], {}
         self.runChanged.emit()
         if run is not None:
             thread = threading.Thread(target=self._look, args=(run, self._stop), name="napari-seg3d watch", daemon=True)
@@ -128,8 +130,17 @@ class RunWatch(QObject):
         if run != self.run:
             return  # a last word about the run that was followed before
         if events:
+            self._last_state = next((event for event in reversed(events) if event["kind"] == "state"), self._last_state)
             self.events += events
+            if len(self.events) > _MOST_EVENTS:
+                self.events = _thinned(self.events)
             self.eventsArrived.emit(events)
         if status != self.status:
             self.status = status
             self.statusChanged.emit()
+
+
+def _thinned(events: list[Event]) -> list[Event]:
+    """Return events without the old progress, and with every second step: a run of weeks must not fill the memory."""
+    steps = {id(event) for event in [event for event in events if event["kind"] == "step"][1::2]}
+    return [event for event in events if event["kind"] != "progress" and id(event) not in steps]

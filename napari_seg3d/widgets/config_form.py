@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from napari_seg3d.errors import ConfigError
+from napari_seg3d.networks import network_info, network_names
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.widgets.parts import Folded
 from napari_seg3d.widgets.setting_fields import SettingField, make_field
@@ -173,9 +174,20 @@ class ConfigForm(QWidget):
             row.label.setStyleSheet(_WRONG if f"{name} =" in problem else "")
             row.reset.setEnabled(is_changed)
             row.reset.setVisible(is_changed)
+        self._say_options()
         for section, folded in self.sections.items():
             folded.setText(f"{self._titles[section]} ({changed[section]} changed)" if changed[section] else self._titles[section])
         self.valueChanged.emit()
+
+    def _say_options(self) -> None:
+        """Say what the chosen network may be told."""
+        row = self._rows["network.options"]
+        name = str(self._rows["network.name"].field.value())
+        options = network_info(name).options if name in network_names() else ()
+        known = "".join(f"<br><b>{option.name}: {option.default}</b> {option.help}" for option in options)
+        about = f"What only this network knows, such as {options[0].name}: {options[0].default}. {known}" if options else ""
+        row.field.widget.setToolTip(f"<p>{about or f'The network {name} has no options.'}</p>")
+        row.label.setToolTip(row.field.widget.toolTip())
 
 
 def _setting(values: dict[str, dict[str, object]], name: str) -> object:

@@ -82,7 +82,7 @@ def make_field(field: FieldInfo, changed: Callable[[], None], kinds: str = "", e
     if get_origin(base) is tuple and get_origin(get_args(base)[0]) is Literal:
         return _Several(get_args(get_args(base)[0]), changed)
     if base == list[dict[str, Any]]:
-        return _Steps(changed)
+        return _Steps()
     return _Text(_numbers, _as_numbers, empty, changed)
 
 
@@ -267,36 +267,20 @@ class _Several:
 
 
 class _Steps:
-    """Steps that the Transforms dock makes; here they can only be seen, and given up for those of the program."""
+    """Steps that the Transforms dock makes; here they can only be seen, and set back to those of the program."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self.widget = QWidget()
-        row = QHBoxLayout(self.widget)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._text = QLabel()
-        self._text.setMinimumWidth(1)
-        self.button = QToolButton()
-        self.button.setText("auto")
-        self.button.setToolTip("<p>Give these steps up: training does what it does by itself.</p>")
-        self.button.clicked.connect(self._give_up)
-        row.addWidget(self._text, 1)
-        row.addWidget(self.button)
-        self._changed = changed
+    def __init__(self) -> None:
+        self.widget = QLabel()
+        self.widget.setMinimumWidth(1)
         self._value: object = "auto"
-
-    def _give_up(self) -> None:
-        self.setValue("auto")
-        self._changed()
 
     def value(self) -> object:
         return self._value
 
     def setValue(self, value: object) -> None:
         self._value = value
-        names = [str(step["name"]) for step in value] if isinstance(value, list) else []
-        self._text.setText(", ".join(names) or "none" if isinstance(value, list) else "auto")
-        self._text.setToolTip("<p>" + "<br>".join(names) + "</p>" if names else "")
-        self.button.setVisible(isinstance(value, list))
+        names = [str(step["name"]) for step in value] if isinstance(value, list) else ["auto"]
+        self.widget.setText(", ".join(names) or "none")
 
 
 class _File:

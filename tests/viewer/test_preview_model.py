@@ -230,6 +230,19 @@ def test_overlapping_labels_have_a_layer_each_and_one_of_errors(viewer, session,
     assert np.array_equal(errors, expected[::-1, ::-1].transpose(2, 1, 0))
 
 
+def test_overlapping_labels_of_large_values_are_kept_by_their_order(viewer, session, run):
+    run.add_event("plan", labels={"300": "ball", "700": "core"}, train_cases=4, validation_cases=2)
+    folder = run.folder / "previews" / "ball_a"
+    data = np.zeros((2, 6, 7, 8), np.uint8)
+    data[0, 1:5, 1:5, 1:5], data[1, 2:4, 2:4, 2:4] = 1, 2
+    for name in ("reference", "0000030"):
+        (folder / f"{name}.nii.gz").unlink()
+        write_volume(Volume(data, AFFINE, "labels"), folder / f"{name}.nii.gz")
+    session.preview.show(run, "ball_a", 30)
+    pump_until(lambda: _shows(viewer, "ball_a epoch 3 [core]"))
+    assert np.array_equal(np.asarray(viewer.layers["ball_a epoch 3 [core]"].data), data[1, ::-1, ::-1].transpose(2, 1, 0))
+
+
 def test_where_nobody_knows_nothing_is_wrong(viewer, session, run):
     unknown = np.zeros((1, 6, 7, 8), np.uint8)
     unknown[..., 4:] = 1

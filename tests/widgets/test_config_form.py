@@ -6,6 +6,7 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_seg3d.networks import network_info, network_names
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.widgets.config_form import ConfigForm
 from tests.pumping import pump
@@ -190,6 +191,14 @@ def test_pairs_are_typed(form):
     )
     form.editor("optimization.class_weights").setText("1; {")
     assert "optimization.class_weights" in form._error.text()
+
+
+def test_the_options_of_the_chosen_network_are_told(form):
+    for name in network_names():
+        form.setValue(BASE.with_values({"network.name": name}))
+        told = form.editor("network.options").toolTip()
+        assert all(option.name in told and option.help in told for option in network_info(name).options)
+        assert network_info(name).options or "no options" in told
 
 
 def test_the_button_sets_back(form):

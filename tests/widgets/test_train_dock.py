@@ -208,6 +208,7 @@ def test_the_plan_says_what_auto_chooses_and_can_be_taken_over(train, ready):
 def test_every_reason_can_be_taken_over(train, ready):
     QTest.mouseClick(train.plan.button, Qt.MouseButton.LeftButton)
     pump_until(lambda: train._plan.job is None, what="the plan")
+    pump(0.1)  # until the fold is open
     train.plan.view.table.selectAll()
     QTest.mouseClick(train.plan.view.take_button, Qt.MouseButton.LeftButton)
     values = train.form.value().to_dict()
