@@ -1,6 +1,6 @@
-"""Pieces of lungs with nodules in CT, that no patient has: balls among vessels of the same density, one of them at the chest wall.
+"""Pieces of lungs with nodules in CT, that no patient has: balls among vessels of the same density.
 
-A threshold finds vessels, wall and nodules alike; what is a nodule shows from its shape in the neighbouring slices.
+A threshold finds vessels and nodules alike; which is which shows from the shape, also in the neighbouring slices.
 """
 
 from __future__ import annotations
@@ -46,14 +46,13 @@ def make_lung(number: int) -> tuple[Volume, Volume]:
     affine = np.diag([*_SPACING, 1.0])
     affine[:3, 3] = -size / 2
     balls = _nodules(random, size)
-    lines = [(random.uniform(0, 1, 3) * size, random.normal(size=3), random.uniform(1.2, 3.0)) for _ in range(9)]
+    lines = [(random.uniform(0, 1, 3) * size, random.normal(size=3), random.uniform(0.8, 1.8)) for _ in range(8)]
 
     density, share = np.zeros(shape), np.zeros(shape)
     voxels = np.moveaxis(np.indices(shape, dtype=np.float64), 0, -1)
     for offset in np.ndindex(2, 2, 2):
         places = (voxels + np.array(offset) / 2 + 0.25) * _SPACING
-        # The wall lies to the front and is curved.
-        solid = places[..., 1] > size[1] - 9 - 8 * ((places[..., 0] - size[0] / 2) / (size[0] / 2)) ** 2
+        solid = np.zeros(shape, dtype=bool)
         for start, direction, radius in lines:
             solid |= _distance(places, start, direction) < radius
         nodule = np.zeros(shape, dtype=bool)
@@ -72,7 +71,7 @@ def _nodules(random: np.random.Generator, size: NDArray[np.float64]) -> list[tup
     wanted = int(random.integers(2, 4))
     while len(balls) < wanted:
         radii = random.uniform(4, 7.5) * random.uniform(0.85, 1.15, 3)
-        centre = random.uniform(radii + 3, size - radii - np.array([3, 14, 3]))
+        centre = random.uniform(radii + 3, size - radii - 3)
         if all(np.linalg.norm(centre - other) > 22 for other, _ in balls):
             balls.append((centre, radii))
     return balls

@@ -86,8 +86,9 @@ def plan_samples(config: TrainConfig, pipeline: Pipeline, grids: Sequence[Grid])
         last = pipeline.enabled[-1]
         context, planes = int(last.values["neighbours"]), (_PLANE_OF[int(last.values["axis"])],)
         pipeline = replace(pipeline, steps=tuple(step for step in pipeline.steps if step is not last))
-        why = "The last step of the preprocessing joins them; slices are joined when they are drawn, so that the disk holds each once."
-        reasons.append(Reason("sampling.context", context, why))
+        if (context, planes) != (wish.context, wish.planes):
+            why = "The preprocessing ends in joining them; that is done when slices are drawn, so that the disk holds each slice once."
+            reasons.append(Reason("sampling.context", context, why))
     elif dims == 3 and wish.context:
         raise ConfigError(
             f"{wish.context} context slices on each side were asked for, and a 3D network.",
