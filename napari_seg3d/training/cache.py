@@ -31,7 +31,7 @@ from napari_seg3d.training.config import TargetsConfig
 from napari_seg3d.training.survey import LOCATIONS, survey
 from napari_seg3d.training.targets import make_target
 from napari_seg3d.transforms import Pipeline
-from napari_seg3d.volumes import Grid
+from napari_seg3d.volumes import Box, Grid, crop
 
 T = TypeVar("T", bound=np.generic)
 
@@ -120,6 +120,7 @@ def prepare(
     forbidden: Collection[str] = (),
     targets: TargetsConfig | None = None,
     plane: Plane | None = None,
+    boxes: Mapping[str, Box] | None = None,
 ) -> list[CachedCase]:
     """Return every case preprocessed, making those that are not on disk yet.
 
@@ -142,6 +143,8 @@ def prepare(
     plane : {"axial", "coronal", "sagittal"}, optional
         For samples that are slices: the plane whose slices lie together on the disk. Of a scan that lies there as a block, one slice
         costs reading all of it.
+    boxes : mapping of str to Box, optional
+        By the id of a case: the part of the scan, on its native grid, that stands for all of it.
 
     Raises
     ------
@@ -166,7 +169,8 @@ def prepare(
     def one(case: Case) -> CachedCase:
         if cancelled is not None and cancelled():
             raise Cancelled("The preparation was cancelled.")
-        return _prepare_one(case, pipeline, sorted(labels), root, merged or {}, meaning, plane)
+        box = boxes[case.id] if boxes is not None else None
+        return _prepare_one(case, pipeline, sorted(labels), root, merged or {}, meaning, plane, box)
 
     # Threads, not processes: reading, resampling and writing happen outside the interpreter lock, and one case each bounds the memory.
     unique = list({case.id: case for case in cases}.values())
@@ -193,11 +197,14 @@ def _prepare_one(
     merged: Mapping[int, int],
     targets: TargetsConfig,
     plane: Plane | None,
+    box: Box | None,
 ) -> CachedCase:
-    folder = root / _key(case, pipeline, values, merged, targets, plane)
+    folder = root / _key(case, pipeline, values, merged, targets, plane, box)
     if not (folder / "case.json").exists():
         image = read_case_image(case)
         mask = read_case_mask(case, image, merged, overlapping=targets.kind == "overlapping")
+        if box is not None:
+            image, mask = crop(image, box), crop(mask, box)
         processed, target, reference = make_target(pipeline, image, mask, values, targets)
         found = survey(target, len(values))
         description = {
@@ -234,12 +241,14 @@ def _key(
     merged: Mapping[int, int],
     targets: TargetsConfig,
     plane: Plane | None,
+    box: Box | None,
 ) -> str:
     paths = [path.absolute() for path in files_of(case)]
     files = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for path in paths for file in _files_of(path)]
     parts = [part.value for part in case.parts]
     meaning = targets.model_dump() | {"kind": "overlapping" if targets.kind == "overlapping" else "exclusive"}
-    text = json.dumps([_VERSION, files, pipeline.to_list(), values, parts, sorted(merged.items()), meaning, plane])
+    sides = [(side.start, side.stop) for side in box] if box is not None else None
+    text = json.dumps([_VERSION, files, pipeline.to_list(), values, parts, sorted(merged.items()), meaning, plane, sides])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

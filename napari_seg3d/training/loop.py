@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from napari_seg3d.training.material import (
     plan_as_values,
     plan_material,
     prepare_material,
+    tell_plan,
 )
 from napari_seg3d.training.mishaps import NotFinite
 from napari_seg3d.training.processes import Processes
@@ -72,12 +73,15 @@ class Lesson:
         Their prepared scans, and the plan.
     stage : str
         ``find`` or ``segment`` in a cascade, else empty.
+    plans : mapping of str to dict
+        Of a cascade: the plans of both stages, as the saved state keeps them.
     """
 
     config: TrainConfig
     sides: Sides
     material: Material
     stage: str = ""
+    plans: Mapping[str, State] = field(default_factory=dict)
 
 
 def train(run: Run) -> None:
@@ -113,10 +117,11 @@ def train(run: Run) -> None:
         ended_by = Learning(run, processes, lesson, saved).go()
     message = {
         "stop": "Stopped. The best model so far is checkpoints/best.pt in the run folder; the run can go on later.",
+        "stop while finding": "Stopped before the second network had begun: there is no model yet, but the run can go on.",
         "patience": "Finished early: the validations got no better. The best model is checkpoints/best.pt in the run folder.",
         "budget": "Finished. The best model is checkpoints/best.pt in the run folder.",
     }[ended_by]
-    run.add_event("state", state="stopped" if ended_by == "stop" else "finished", message=message)
+    run.add_event("state", state="stopped" if ended_by.startswith("stop") else "finished", message=message)
 
 
 def _prepare_lesson(run: Run, config: TrainConfig, saved: State | None) -> Lesson:
@@ -124,6 +129,7 @@ def _prepare_lesson(run: Run, config: TrainConfig, saved: State | None) -> Lesso
     if saved is None:
         sides = look_at_data(run, config)
         plan = plan_material(run, config, sides)
+        tell_plan(run, plan, sides)
     else:
         sides, plan = known_sides(config, saved["sides"]), known_plan(config, saved["plan"])
     return Lesson(config, sides, prepare_material(run, config, sides, plan))
@@ -331,6 +337,7 @@ class Learning:
             "stage": self._lesson.stage,
             "sides": self._lesson.sides.as_values(),
             "plan": plan_as_values(self._plan),
+            "plans": dict(self._lesson.plans),
             "layout": asdict(self._layout),
             "learner": self._learner.state_dict(),
             "clock": self._clock.state_dict(),

@@ -154,17 +154,21 @@ def known_sides(config: TrainConfig, values: Mapping[str, Any]) -> Sides:
     )
 
 
-def plan_material(run: Run, config: TrainConfig, sides: Sides, stage: str = "") -> Plan:
-    """Make the plan, say it, and let the preprocessing see the training cases where it has to."""
+def plan_material(run: Run, config: TrainConfig, sides: Sides) -> Plan:
+    """Make the plan, and let the preprocessing see the training cases where it has to."""
     assert sides.fingerprint is not None
     plan = tried_on_device(make_plan(config, sides.fingerprint), config)
-    run.add_event("plan", **plan.as_event(), train_cases=len(sides.train), validation_cases=len(sides.validation), stage=stage)
     pipeline = Pipeline.from_list(plan.spec.pipeline)
     if is_fitted(pipeline):
         return plan
     told = ProgressEvents(run, "Learning the intensities")
     pipeline = fit(pipeline, _told(sides.train, told), run.stop_asked)
     return replace(plan, spec=plan.spec.model_copy(update={"pipeline": pipeline.to_list()}))
+
+
+def tell_plan(run: Run, plan: Plan, sides: Sides, stage: str = "") -> None:
+    """Say what the plan is, and why."""
+    run.add_event("plan", **plan.as_event(), train_cases=len(sides.train), validation_cases=len(sides.validation), stage=stage)
 
 
 def prepare_material(
