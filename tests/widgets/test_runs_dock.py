@@ -15,6 +15,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QMessageBox, QSlider
 
 from napari_seg3d.files import user_folder
+from napari_seg3d.inference import load_model
 from napari_seg3d.training import Run, TrainConfig
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import Volume, read_volume, write_volume
@@ -32,7 +33,7 @@ ITERATIONS = (10, 20, 30)
 
 @pytest.fixture
 def viewer(make_napari_viewer):
-    viewer = make_napari_viewer(show=True)
+    viewer = make_napari_viewer()  # a window that nobody sees need not be drawn
     yield viewer
     session_of(viewer).preview.set_on(False)
 
@@ -192,7 +193,8 @@ def test_a_heading_sorts_by_numbers(dock, make_run):
     assert [run.name for run in dock.table.chosen_runs()] == ["b"]
 
 
-def test_a_run_that_trains_is_kept_up_to_date(dock, make_run):
+def test_a_run_that_trains_is_kept_up_to_date(dock, viewer, make_run):
+    viewer.window.show()
     run = make_run("live", 0.3)
     pretend_to_train(run)
     choose(dock, run)
@@ -209,6 +211,7 @@ def test_a_run_that_trains_is_kept_up_to_date(dock, make_run):
 
 
 def test_nobody_looks_at_the_disk_behind_another_tab(dock, viewer, make_run):
+    viewer.window.show()
     viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")
     pump_until(lambda: dock.visibleRegion().isEmpty() and dock._model.job is None)
     make_run("unseen")
@@ -322,11 +325,7 @@ def test_arrow_keys_slider_and_buttons_go_through_the_training(dock, viewer, mak
         assert np.array_equal(np.asarray(layer.data), voxels(run, "ball_a", dock._epochs.shown.iteration))
         seen.append(dock._epochs.shown.iteration)
     assert seen == [30, 20, 10, 10, 20, 10, 20, 30]
-
-
-def test_of_many_wishes_the_newest_wins(dock, viewer, make_run):
-    run = make_run("hurried")
-    choose(dock, run)
+    # Of many wishes the newest wins.
     for index in (0, 1, 2, 1, 0, 2, 1):
         dock.slider.slider.setValue(index)
     pump_until(lambda: dock._epochs._preview._job is None, what="all reading")
@@ -383,27 +382,28 @@ def test_the_worst_cases_come_first_and_a_click_opens_them(dock, viewer, make_ru
 # -- what can be done ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("state", "has_state", "enabled"),
-    [
-        ("stopped", True, True),
-        ("failed", True, True),
-        ("training", True, True),
-        ("stopped", False, False),
-        ("finished", True, False),
-    ],
-)
-def test_resume_is_offered_where_it_is_possible(dock, make_run, state, has_state, enabled):
-    run = make_run("run", state=state)  # "training" without a process: it died
-    if has_state:
-        (run.folder / "checkpoints").mkdir()
-        (run.folder / "checkpoints" / "state.pt").write_bytes(b"")
-    choose(dock, run)
-    assert run.can_resume == enabled
-    assert dock.resume_button.isEnabled() == enabled
+def test_resume_is_offered_where_it_is_possible(dock, make_run):
+    def made(name: str, state: str, has_state: bool) -> Run:
+        run = make_run(name, state=state)
+        if has_state:
+            (run.folder / "checkpoints").mkdir()
+            run.saved_state.write_bytes(b"")
+        return run
+
+    runs = {
+        made("stopped", "stopped", True): True,
+        made("failed", "failed", True): True,
+        made("died", "training", True): True,  # nobody trains it
+        made("too early", "stopped", False): False,
+        made("finished", "finished", True): False,
+    }
+    for run, can_resume in runs.items():
+        choose(dock, run)
+        assert run.can_resume == can_resume
+        assert dock.resume_button.isEnabled() == can_resume
 
 
-def test_nothing_is_offered_while_nothing_is_chosen(dock, make_run):
+def test_only_what_can_be_done_with_the_chosen_runs_is_offered(dock, make_run):
     runs = [make_run("one"), make_run("two")]
     wait_for_runs(dock, 2)
     assert not dock.more_button.isEnabled()
@@ -412,6 +412,11 @@ def test_nothing_is_offered_while_nothing_is_chosen(dock, make_run):
     enabled = {name for name, action in dock.actions.items() if action.isEnabled()}
     assert enabled == {"tensorboard", "delete"}
     assert not dock.resume_button.isEnabled()
+    dock.actions["tensorboard"].trigger()
+    assert f"two:{runs[1].folder / 'tensorboard'}" in QGuiApplication.clipboard().text()
+    choose(dock, runs[0])
+    dock.actions["tensorboard"].trigger()
+    assert QGuiApplication.clipboard().text() == f'tensorboard --logdir "{runs[0].folder / "tensorboard"}"'
 
 
 @pytest.fixture
@@ -491,16 +496,7 @@ def test_settings_of_another_version_are_refused_in_words(dock, make_run):
     assert "telepathy" in dock.notice.text()
 
 
-def test_a_model_goes_to_the_predict_dock(dock, viewer, finished_run):
-    dock.look_in(finished_run.folder)
-    pump_until(lambda: dock.table.model.rowCount() == 1)
-    choose(dock, finished_run)
-    dock.predict_button.click()
-    predict = viewer.window._qt_window.findChild(PredictDock)
-    assert predict.models.currentData() == str(finished_run.best)
-
-
-def test_a_real_run_is_scrubbed(dock, viewer, finished_run):
+def test_a_real_run_is_scrubbed_and_its_model_used(dock, viewer, finished_run, tmp_path):
     dock.look_in(finished_run.folder)
     pump_until(lambda: dock.table.model.rowCount() == 1)
     choose(dock, finished_run)
@@ -510,16 +506,13 @@ def test_a_real_run_is_scrubbed(dock, viewer, finished_run):
         shown = np.asarray(viewer.layers[f"{kept.case} epoch {kept.epoch:g}"].data)
         assert np.array_equal(shown, read_volume(kept.prediction, "labels").canonical().data[0].transpose(2, 1, 0))
     assert dock.cases.rowCount() == len(finished_run.cases("validation"))
-
-
-def test_the_command_for_tensorboard_is_copied(dock, make_run):
-    runs = [make_run("one"), make_run("two")]
-    choose(dock, runs[0])
-    dock.actions["tensorboard"].trigger()
-    assert QGuiApplication.clipboard().text() == f'tensorboard --logdir "{runs[0].folder / "tensorboard"}"'
-    choose(dock, *runs)
-    dock.actions["tensorboard"].trigger()
-    assert f"two:{runs[1].folder / 'tensorboard'}" in QGuiApplication.clipboard().text()
+    dock.predict_button.click()
+    predict = viewer.window._qt_window.findChild(PredictDock)
+    assert predict.models.currentData() == str(finished_run.best)
+    path = tmp_path / "given away.pt"
+    dock._model.export(finished_run, path, "model")
+    pump_until(lambda: "Written" in dock.notice.text(), what="the exported model")
+    assert load_model(path).spec == load_model(finished_run.best).spec
 
 
 # -- the dock itself -----------------------------------------------------------------------------------------------------------------
@@ -527,6 +520,7 @@ def test_the_command_for_tensorboard_is_copied(dock, make_run):
 
 def test_it_fits_a_laptop_and_says_what_everything_does(dock, viewer, make_run):
     runs = [make_run(f"hippocampus-20250101-12000{number}", optimization__seed=number) for number in range(3)]
+    viewer.window.show()
     viewer.window.resize(1366, 768)
     choose(dock, *runs)
     pump(0.3)
