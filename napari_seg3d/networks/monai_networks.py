@@ -30,7 +30,7 @@ def _segresnet(spec: NetworkSpec) -> nn.Module:
 def _unetr(spec: NetworkSpec) -> nn.Module:
     from monai.networks.nets import UNETR
 
-    return UNETR(  # type: ignore[no-any-return]
+    network = UNETR(
         in_channels=spec.in_channels,
         out_channels=spec.out_channels,
         img_size=_option(spec, "image_size")[: spec.dims],
@@ -41,23 +41,30 @@ def _unetr(spec: NetworkSpec) -> nn.Module:
         dropout_rate=_option(spec, "dropout"),
         spatial_dims=spec.dims,
     )
+    for name, weight in network.named_parameters():
+        # MONAI's blocks have a norm that only decoders use; without gradients it would stop a training on several devices.
+        if "norm_cross_attn" in name:
+            weight.requires_grad_(False)
+    return network  # type: ignore[no-any-return]
 
 
 def _swinunetr(spec: NetworkSpec) -> nn.Module:
+    import torch
     from monai.networks.nets import SwinUNETR
 
-    return SwinUNETR(  # type: ignore[no-any-return]
-        in_channels=spec.in_channels,
-        out_channels=spec.out_channels,
-        depths=_option(spec, "depths"),
-        num_heads=[_option(spec, "heads") * 2**stage for stage in range(4)],
-        window_size=_option(spec, "window"),
-        feature_size=spec.features[0],
-        drop_rate=_option(spec, "dropout"),
-        use_checkpoint=_option(spec, "checkpointing"),
-        spatial_dims=spec.dims,
-        use_v2=_option(spec, "version_2"),
-    )
+    with torch.device("cpu"):  # its constructor reads values, which the meta device has not
+        return SwinUNETR(  # type: ignore[no-any-return]
+            in_channels=spec.in_channels,
+            out_channels=spec.out_channels,
+            depths=_option(spec, "depths"),
+            num_heads=[_option(spec, "heads") * 2**stage for stage in range(4)],
+            window_size=_option(spec, "window"),
+            feature_size=spec.features[0],
+            drop_rate=_option(spec, "dropout"),
+            use_checkpoint=_option(spec, "checkpointing"),
+            spatial_dims=spec.dims,
+            use_v2=_option(spec, "version_2"),
+        )
 
 
 def _attentionunet(spec: NetworkSpec) -> nn.Module:
