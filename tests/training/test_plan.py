@@ -65,6 +65,21 @@ def test_what_cannot_fit_the_memory_is_refused_before_it_is_tried() -> None:
         make_plan(config, Fingerprint(_grids((64, 64, 64), (1, 1, 1)), {1: "organ"}))
 
 
+def test_where_memory_is_short_the_patch_shrinks_before_the_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fingerprint = Fingerprint(_grids((200, 200, 200), (1, 1, 1)), {1: "organ"})
+    usual = make_plan(_CONFIG, fingerprint)
+    monkeypatch.setattr("napari_seg3d.training.plan.make.free_memory", lambda _: usual.memory // 3)
+    small = make_plan(_CONFIG, fingerprint)
+    assert np.prod(small.spec.patch_size) < np.prod(usual.spec.patch_size)
+    assert small.batch_size >= 2
+    assert small.memory < usual.memory // 3
+    with pytest.raises(ConfigError, match="GB are free"):
+        make_plan(_CONFIG.with_values({"sampling.patch_size": [64, 64, 64], "optimization.batch_size": 2}), fingerprint)
+    monkeypatch.setattr("napari_seg3d.training.plan.make.free_memory", lambda _: 1_000_000)
+    with pytest.raises(ConfigError, match="1 sample of"):
+        make_plan(_CONFIG, fingerprint)
+
+
 def test_whole_scans_all_fit() -> None:
     config = _CONFIG.with_values({"sampling.mode": "whole"})
     grids = [*_grids((30, 40, 20), (1, 1, 1)), *_grids((44, 38, 31), (1, 1, 1), 1)]

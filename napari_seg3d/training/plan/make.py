@@ -11,7 +11,7 @@ from napari_seg3d.errors import ConfigError
 from napari_seg3d.inference import Accelerator, ModelSpec, Precision, choose_accelerator, choose_precision, free_memory
 from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.training.plan.fingerprint import Fingerprint, fingerprint_of
-from napari_seg3d.training.plan.memory import parameters_of, step_bytes
+from napari_seg3d.training.plan.memory import Needs, needs_of
 from napari_seg3d.training.plan.plan import Plan, Reason
 from napari_seg3d.training.plan.preparation import explained_preprocessing
 from napari_seg3d.training.plan.rules import (
@@ -86,7 +86,7 @@ def make_plan(config: TrainConfig, fingerprint: Fingerprint) -> Plan:
     in_channels = channels_after(samples.pipeline, fingerprint.channels) * (2 * samples.context + 1)
     out_channels = len(labels) + (targets == "exclusive")
 
-    sizes, batch, memory, why_batch = _fitting(config, samples, in_channels, out_channels, accelerator, precision)
+    sizes, batch, needs, why_batch = _fitting(config, samples, in_channels, out_channels, accelerator, precision)
     spec = ModelSpec(
         network=sizes.network,
         labels=dict(labels),
@@ -116,8 +116,8 @@ def make_plan(config: TrainConfig, fingerprint: Fingerprint) -> Plan:
         ema=average,
         workers=workers,
         augment_on=augment_on,
-        parameters=parameters_of(sizes.network),
-        memory=memory,
+        parameters=needs.parameters,
+        memory=needs.bytes(batch),
         reasons=(
             *reasons,
             *why_targets,
@@ -135,36 +135,32 @@ def make_plan(config: TrainConfig, fingerprint: Fingerprint) -> Plan:
 
 def _fitting(
     config: TrainConfig, samples: Samples, in_channels: int, out_channels: int, accelerator: Accelerator, precision: Precision
-) -> tuple[Sizes, int, int, list[Reason]]:
-    """Return sizes, batch and memory of a step that the device has the memory for; a ConfigError where nothing fits."""
+) -> tuple[Sizes, int, Needs, list[Reason]]:
+    """Return sizes, batch and needs of a step that the device has the memory for; a ConfigError where nothing fits."""
     free = free_memory(accelerator)
     wish = config.optimization.batch_size
-    limit = float(PATCH_VOXELS[samples.dims][accelerator])
+    limit: float = PATCH_VOXELS[samples.dims][accelerator]
     sizes = plan_sizes(config, samples, in_channels, out_channels, accelerator)
+    needs = needs_of(sizes.network, sizes.patch, precision)
+    fewest = _FEWEST_PER_STEP if wish == "auto" else wish
     may_shrink = config.sampling.patch_size == "auto" and sizes.mode == "patches"
-    while True:
-        batch = _usual_batch(sizes, accelerator) if wish == "auto" else wish
-        fewest = min(batch, _FEWEST_PER_STEP) if wish == "auto" else batch
-        while (needed := step_bytes(sizes.network, sizes.patch, batch, precision)) > free and batch > fewest:
-            batch -= 1
-        smaller = limit * _SHRINK
-        if needed <= free or not may_shrink or smaller < _FEWEST_VOXELS[samples.dims]:
-            break
-        limit = smaller
+    while may_shrink and needs.most(free) < fewest and limit * _SHRINK >= _FEWEST_VOXELS[samples.dims]:
+        limit *= _SHRINK
         sizes = plan_sizes(config, samples, in_channels, out_channels, accelerator, limit)
-    if needed > free and wish == "auto":
-        batch = 1
-        needed = step_bytes(sizes.network, sizes.patch, batch, precision)
-    if needed > free:
+        needs = needs_of(sizes.network, sizes.patch, precision)
+    batch = min(_usual_batch(sizes, accelerator), max(1, needs.most(free))) if wish == "auto" else wish
+    if batch > needs.most(free):
         raise ConfigError(
-            f"{batch} {'patch' if batch == 1 else 'patches'} of {' x '.join(map(str, sizes.patch))} voxels need about "
-            f"{needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free.",
-            "Choose a smaller patch or batch, or a larger spacing.",
+            f"{batch} {'sample' if batch == 1 else 'samples'} of {' x '.join(map(str, sizes.patch))} voxels need about "
+            f"{needs.bytes(batch) / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free.",
+            "Choose a smaller patch or batch, fewer features, or a larger spacing.",
         )
     if wish != "auto":
-        return sizes, batch, needed, []
+        return sizes, batch, needs, []
     why = f"{batch * int(np.prod(sizes.patch)):,} voxels per step: more at once would be fewer steps for the same time."
-    return sizes, batch, needed, [Reason("optimization.batch_size", batch, why)]
+    if batch < _usual_batch(sizes, accelerator):
+        why = f"More does not fit into the {free / 1e9:.1f} GB that are free."
+    return sizes, batch, needs, [Reason("optimization.batch_size", batch, why)]
 
 
 def _usual_batch(sizes: Sizes, accelerator: Accelerator) -> int:

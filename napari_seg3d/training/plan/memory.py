@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from napari_seg3d.inference import Precision
-from napari_seg3d.networks import NetworkSpec, build_network
+from napari_seg3d.networks import NetworkSpec, summarise
 
-# Feature maps of each level that are alive at the peak of a step: outputs of convolutions, norms and activations on the way down and
-# up, and their gradients. On the low side: a run is refused only when it is hopeless.
-_MAPS_PER_LEVEL = 12
-
-
-def step_bytes(network: NetworkSpec, sides: tuple[int, ...], batch: int, precision: Precision) -> int:
-    """Return how many bytes a step of training needs, on the low side."""
-    voxels = float(np.prod(sides)) * batch
-    needed = 0.0
-    for features, stride in zip(network.features, ((1, 1, 1), *network.strides), strict=True):
-        voxels /= np.prod(stride)
-        needed += voxels * features * _MAPS_PER_LEVEL * (2 if precision == "bf16" else 4)
-    return int(needed)
+# A step must leave something for the loader, for fragments between the blocks and for the kernels' own buffers.
+_RESERVE = 0.15
 
 
-def parameters_of(network: NetworkSpec) -> int:
-    """Return the number of weights of a network."""
-    import torch
+@dataclass(frozen=True)
+class Needs:
+    """What training a network needs.
 
-    with torch.device("meta"):
-        return sum(weight.numel() for weight in build_network(network).parameters())
+    Parameters
+    ----------
+    parameters : int
+        Its weights.
+    constant : int
+        Bytes for the weights, their gradients and what the optimiser keeps of each.
+    per_sample : int
+        Bytes for each sample of a step.
+    """
+
+    parameters: int
+    constant: int
+    per_sample: int
+
+    def bytes(self, batch: int) -> int:
+        """Return the bytes at the peak of a step."""
+        return self.constant + batch * self.per_sample
+
+    def most(self, free: float) -> int:
+        """Return how many samples fit into so many bytes, with some left over; 0 where not even one does."""
+        return max(0, int((free * (1 - _RESERVE) - self.constant) // self.per_sample))
+
+
+def needs_of(network: NetworkSpec, sides: Sequence[int], precision: Precision) -> Needs:
+    """Return what training a network on samples of this size needs, without computing anything."""
+    summary = summarise(network, sides, 1, precision)
+    return Needs(summary.parameters, summary.state_bytes, summary.total_bytes - summary.state_bytes)
