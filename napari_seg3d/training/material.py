@@ -54,12 +54,13 @@ class Sides:
     fingerprint: Fingerprint | None = None
 
     def as_values(self) -> dict[str, Any]:
-        """Return this as plain values for the saved state: ids alone."""
+        """Return this as plain values for the saved state: ids and labels alone."""
         return {
             "train": [case.id for case in self.train],
             "validation": [case.id for case in self.validation],
             "test": sorted(self.test),
             "shown": self.shown,
+            "labels": dict(self.dataset.labels),
         }
 
 
@@ -137,7 +138,8 @@ def known_sides(config: TrainConfig, values: Mapping[str, Any]) -> Sides:
     TrainingError
         A case is not there any more.
     """
-    dataset = _opened(config)
+    # Which labels there are, the files alone may not say: the check has looked into them.
+    dataset = replace(_opened(config), labels=dict(values["labels"]))
     cases = {case.id: case for case in dataset.cases}
     gone = [name for name in (*values["train"], *values["validation"]) if name not in cases]
     if gone:
