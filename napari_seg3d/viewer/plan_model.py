@@ -9,6 +9,8 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.errors import Seg3dError
+from napari_seg3d.inference import free_memory
+from napari_seg3d.networks import Summary, summarise
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.training.plan import Reason, plan_for
 from napari_seg3d.viewer.data_model import DataModel
@@ -28,13 +30,13 @@ class Layers:
         Bytes of memory that the device has free.
     """
 
-    summary: Any
+    summary: Summary
     free: int
 
     @property
     def fits(self) -> bool:
         """Whether a step fits the device."""
-        return bool(self.summary.fits(self.free))
+        return self.summary.fits(self.free)
 
     @property
     def verdict(self) -> str:
@@ -88,8 +90,10 @@ class PlanModel(QObject):
         if report is None:
             return
 
-        def work(_job: Job) -> tuple[tuple[Reason, ...], Layers | None]:
-            return plan_for(config, report).reasons, None
+        def work(_job: Job) -> tuple[tuple[Reason, ...], Layers]:
+            plan = plan_for(config, report)
+            summary = summarise(plan.spec.network, plan.sides, plan.batch_size, plan.precision)
+            return plan.reasons, Layers(summary, free_memory(plan.accelerator))
 
         if self.job is not None:
             self.job.cancel()
@@ -99,7 +103,7 @@ class PlanModel(QObject):
                 self.job, self.error = None, error
                 self.changed.emit()
 
-        def returned(found: tuple[tuple[Reason, ...], Layers | None]) -> None:
+        def returned(found: tuple[tuple[Reason, ...], Layers]) -> None:
             if self.job is job:
                 (self.reasons, self.layers), self.of = found, "these settings"
                 ended()

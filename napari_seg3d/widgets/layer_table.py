@@ -11,10 +11,10 @@ from napari_seg3d.widgets.cockpit import gigabytes
 _COLUMNS = ("Layer", "Output", "Parameters", "Forward", "Backward")
 _TIPS = (
     "What the network calls the layer, and of which kind it is.",
-    "Channels and size of what it makes of one sample.",
+    "Samples, channels and size of what it makes.",
     "Numbers that are learnt.",
-    "Memory of its output, for all samples of a step.",
-    "Memory of its gradients, for all samples of a step.",
+    "Memory of its output; none where it writes over its input.",
+    "Memory of its gradients; never of all layers at a time.",
 )
 _HEIGHT = 260
 _WRONG = "color: #e06c60"

@@ -217,6 +217,25 @@ def test_every_reason_can_be_taken_over(train, ready):
         assert values[section][name] == (list(reason.value) if isinstance(reason.value, tuple) else reason.value), reason
 
 
+def test_the_layers_of_the_network_are_listed_with_what_they_need(train, ready):
+    train._plan.make(train.form.value())
+    pump_until(lambda: train._plan.job is None, what="the plan")
+    layers = train._plan.layers
+    table = train.plan.layers.table
+    assert table.rowCount() == len(layers.summary.rows) + 1
+    assert table.item(table.rowCount() - 1, 2).text() == f"{layers.summary.parameters:,}"
+    assert [table.horizontalHeaderItem(place).text() for place in range(5)] == [
+        "Layer",
+        "Output",
+        "Parameters",
+        "Forward",
+        "Backward",
+    ]
+    assert train.plan.layers.verdict.text().startswith("Needs about ")
+    assert "fits" in train.plan.layers.verdict.text()
+    assert train.plan.layers.verdict.text() == train.plan.layers_fold.text()
+
+
 def test_what_cannot_be_planned_is_said(train, ready):
     train.form.setValue(
         train.form.value().with_values({"network.features": [2048] * 8, "sampling.patch_size": [1024, 1024, 1024]})
