@@ -34,9 +34,9 @@ _PIECES = "Random pieces: scans of any size fit the memory, and a batch shows se
 # Filters of the finest level, and of the widest one.
 _FILTERS = {
     3: {"cpu": (16, 128), "mps": (16, 128), "cuda": (32, 320)},
-    2: {"cpu": (32, 512), "mps": (32, 512), "cuda": (32, 512)},
+    2: {"cpu": (32, 256), "mps": (32, 512), "cuda": (32, 512)},
 }
-_MOST_LEVELS = {3: {"cpu": 4, "mps": 4, "cuda": 6}, 2: {"cpu": 6, "mps": 7, "cuda": 8}}
+_MOST_LEVELS = {3: {"cpu": 4, "mps": 4, "cuda": 6}, 2: {"cpu": 5, "mps": 7, "cuda": 8}}
 
 
 @dataclass(frozen=True)
