@@ -123,7 +123,7 @@ def _examine_mask(look: Look, case: Case, image: Volume, declared: Mapping[int, 
     values = [value for value in counts if value != 0]
     _judge_labels(look, case, path, values, declared)
     if mask.data.shape[0] > 1:
-        what = f"{path.name}: {on_image.overlaps(mask)}."
+        what = f"{f'The masks of {case.id}' if case.parts else path.name}: {on_image.overlaps(mask)}."
         fix = "Nothing to do: such labels are learnt each by itself (Labels: overlapping). Correct the masks if none should overlap."
         look.notebook.add("info", "overlapping labels", what, fix, path)
     if placed is not None and 0 < len(values) <= MOST_LABELS:
