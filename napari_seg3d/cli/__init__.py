@@ -15,6 +15,7 @@ from napari_seg3d.cli.prediction import predict
 from napari_seg3d.cli.presets import presets
 from napari_seg3d.cli.runs import runs
 from napari_seg3d.cli.split import split
+from napari_seg3d.cli.summary import summary
 from napari_seg3d.cli.training import demo, train
 from napari_seg3d.cli.transforms import transforms
 from napari_seg3d.errors import Seg3dError
@@ -54,6 +55,7 @@ for _command, _examples in (
     ),
     (presets, ["presets", "presets vnet"]),
     (runs, ["runs", "runs /data/trainings", "runs --pause RUN", "runs --go-on RUN"]),
+    (summary, ["summary vnet", "summary torchio-unet3d", "summary run.yaml", "summary dynunet --dims 2 --sides 512x512"]),
     (transforms, ["transforms", "transforms RandomAffine", "transforms --preset vnet > steps.yaml"]),
     (
         predict,

@@ -55,6 +55,7 @@ CASCADE_ROI = NetworkInfo(
     build=_roi,
     paper=_PAPER,
     source=_SOURCE,
+    channels=(1, 1),
     answers="deepest",
     options=(_NOISE,),
     check=_one_answer,

@@ -37,7 +37,9 @@ class NetworkInfo:
     source : str
         The implementation that the layout follows.
     dims : tuple of int
-        2 for slices, 3 for volumes.
+        2 for slices, 3 for volumes; first what it was published for.
+    channels : (int, int)
+        Of the image and of the output, in the system that it comes from; only for showing it.
     levels : (int, int)
         How many levels it may have, at least and at most.
     features_rule : {"any", "doubling"}
@@ -63,7 +65,8 @@ class NetworkInfo:
     build: Callable[[NetworkSpec], nn.Module]
     paper: str
     source: str = ""
-    dims: tuple[int, ...] = (2, 3)
+    dims: tuple[int, ...] = (3, 2)
+    channels: tuple[int, int] = (1, 2)
     levels: tuple[int, int] = (2, 8)
     features_rule: Literal["any", "doubling"] = "any"
     strides: Literal["any", "two"] = "any"

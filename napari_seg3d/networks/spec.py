@@ -75,7 +75,7 @@ class NetworkSpec(BaseModel):
         if info is None:
             return given
         filled = {"features": info.features, **given}
-        if info.answers == "deepest":
+        if info.answers == "deepest":  # it says where something is, not what
             filled.setdefault("out_channels", 1)
         if "strides" not in filled and isinstance(filled["features"], Sequence):
             halves = (2, 2, 1) if filled.get("dims") == 2 else (2, 2, 2)

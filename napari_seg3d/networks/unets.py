@@ -48,6 +48,8 @@ SPINE_UNET = NetworkInfo(
     features=(64, 128, 256, 512, 1024),
     build=_spine,
     paper="Ronneberger et al., U-Net, MICCAI 2015",
+    dims=(2, 3),
+    channels=(1, 7),
     options=(DROPOUT,),
 )
 NODULE_UNET = NetworkInfo(
@@ -58,4 +60,6 @@ NODULE_UNET = NetworkInfo(
     build=_nodule,
     paper="Ronneberger et al., U-Net, MICCAI 2015",
     source="github.com/jvanvugt/pytorch-unet, as used in Stevens et al., Deep Learning with PyTorch",
+    dims=(2, 3),
+    channels=(7, 1),
 )

@@ -43,6 +43,7 @@ VNET = NetworkInfo(
     features=(16, 32, 64, 128, 256),
     build=_build,
     paper=_PAPER,
+    channels=(1, 3),
     options=(
         Option("convolutions", "integers", [1, 2, 3, 3, 3], "Convolutions down", _MEANING.format("down"), 1, 8),
         Option("convolutions_up", "integers", [1, 2, 3, 3], "Convolutions up", _MEANING.format("up"), 1, 8),
@@ -57,6 +58,7 @@ MINI_VNET = NetworkInfo(
     features=(16, 32),
     build=_build,
     paper=_PAPER,
+    channels=(1, 3),
     options=(
         Option("convolutions", "integers", [1, 2], "Convolutions down", _MEANING.format("down"), 1, 8),
         Option("convolutions_up", "integers", [1], "Convolutions up", _MEANING.format("up"), 1, 8),
