@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -216,3 +217,39 @@ def test_a_network_starts_from_an_earlier_model(finished_run: Run, exact_config:
     assert any("best.pt" in message for message in said)
     before, after = load_model(finished_run.best).weights, load_model(run.last).weights
     assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+
+
+def test_a_number_that_is_none_ends_the_run_with_its_case_and_keeps_the_weights(
+    exact_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(exact_config, tmp_path / "run")
+    spoilt: list[str] = []
+    next_turn = Learning._next_turn
+
+    def spoiling(self: Learning) -> Turn:
+        if self._learner.iteration == 3 and not spoilt:
+            case = self._lesson.material.train[0]
+            spoilt.append(case.id)
+            np.lib.format.open_memmap(case.folder / "image.npy", mode="r+")[:] = np.nan
+        return next_turn(self)
+
+    monkeypatch.setattr(Learning, "_next_turn", spoiling)
+    with pytest.raises(TrainingError) as caught:
+        train(run)
+    assert "The loss became nan at step" in caught.value.what
+    assert f"The input holds values that are no numbers: {spoilt[0]}." in caught.value.what
+    kept = load_model(run.last)
+    assert all(bool(torch.isfinite(weight).all()) for weight in kept.weights.values())
+    assert f"step {kept.spec.info['iteration']} are kept" in caught.value.what
+    load_state(run)
+
+
+def test_memory_stays_flat_over_many_epochs(exact_config: TrainConfig, tmp_path: Path) -> None:
+    changes = {"optimization.max_iterations": None, "optimization.epochs": 50.0, "sampling.augmentation": False}
+    run = make_run(exact_config.with_values(changes), tmp_path / "run")
+    train(run)
+    told = [event for event in run.events() if event["kind"] == "step"]
+    assert told[-1]["epoch"] == 50
+    # What is allocated once is there after a third; half a megabyte an epoch would be seen.
+    later = [event["memory"] for event in told if event["epoch"] > 17]
+    assert max(later) - later[0] < 30e6

@@ -1,10 +1,17 @@
 import json
+import os
+import platform
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
-from napari_seg3d.errors import WriteError
-from napari_seg3d.training import EventReader, Run, TrainConfig, find_runs, live_runs, start_run
+from napari_seg3d.errors import Cancelled, WriteError
+from napari_seg3d.training import EventReader, Run, TrainConfig, find_runs, live_runs, make_run, start_run
+from napari_seg3d.training.process_file import ProcessFile
+from napari_seg3d.training.queue import wait_in_line
+from napari_seg3d.training.state import take_back
 from tests.waiting import wait_for
 
 
@@ -28,9 +35,6 @@ def test_a_line_broken_by_a_kill_is_skipped(tmp_path: Path) -> None:
 
 
 def test_a_process_id_that_is_used_again_is_not_the_run(tmp_path: Path) -> None:
-    import os
-    import platform
-
     (tmp_path / "process.json").write_text(json.dumps({"pid": os.getpid(), "created": 1.0, "host": platform.node()}))
     run = Run(tmp_path)
     assert not run.is_alive()
@@ -61,3 +65,63 @@ def test_runs_are_found_wherever_they_are(tmp_path: Path, quick_config: TrainCon
         assert status.state == "failed"
         assert "nothing" in status.message
     assert live_runs() == []
+
+
+def _waiting(tmp_path: Path, name: str, config: TrainConfig, created: float) -> Run:
+    run = make_run(config, tmp_path / name)
+    ProcessFile(os.getpid(), created, platform.node()).write(run.folder)
+    return run
+
+
+def test_of_two_runs_exactly_one_waits_for_the_other(tmp_path: Path, quick_config: TrainConfig) -> None:
+    began = psutil.Process().create_time()
+    first, second = (_waiting(tmp_path, name, quick_config, began + number) for number, name in enumerate(("a", "b")))
+    wait_in_line(first)
+    assert not any(event["kind"] == "state" for event in first.events())
+    waiting = threading.Thread(target=wait_in_line, args=(second,))
+    waiting.start()
+    try:
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        assert second.status().state == "queued"
+        assert [event["message"] for event in second.events()] == ["Waits for a."]
+        # Its process has ended: the number stands for another one now.
+        ProcessFile(os.getpid(), began - 100, platform.node()).write(first.folder)
+        waiting.join(10)
+        assert not waiting.is_alive()
+    finally:
+        second.stop()
+        waiting.join(10)
+
+
+def test_a_run_that_waits_can_be_stopped(tmp_path: Path, quick_config: TrainConfig) -> None:
+    began = psutil.Process().create_time()
+    _waiting(tmp_path, "a", quick_config, began)
+    second = _waiting(tmp_path, "b", quick_config, began + 1)
+    second.stop()
+    with pytest.raises(Cancelled):
+        wait_in_line(second)
+
+
+def test_what_came_after_a_state_is_taken_back_and_a_follower_hears_of_it(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    follower = EventReader(run)
+    run.add_event("step", iteration=1)
+    state = {
+        "lengths": {"events.jsonl": (tmp_path / "events.jsonl").stat().st_size, "metrics.csv": 4},
+        "learner": {"iteration": 1},
+    }
+    (tmp_path / "metrics.csv").write_text("1,2\n3,4\n5,")
+    (tmp_path / "checkpoints" / ".writing-x").mkdir(parents=True)
+    run.add_event("step", iteration=2)
+    run.add_event("warning", message="true", fix="")
+    with open(tmp_path / "events.jsonl", "a") as handle:
+        handle.write('{"kind": "st')
+    assert [event["kind"] for event in follower.read()] == ["step", "step", "warning"]
+    take_back(run, state)
+    run.add_event("step", iteration=2)
+    assert (tmp_path / "metrics.csv").read_text() == "1,2\n"
+    assert not (tmp_path / "checkpoints" / ".writing-x").exists()
+    assert [(event["kind"], event.get("iteration")) for event in follower.read()] == [("resumed", 1), ("step", 2)]
+    kinds = [(event["kind"], event.get("iteration")) for event in run.events()]
+    assert kinds == [("step", 1), ("warning", None), ("resumed", 1), ("step", 2)]
