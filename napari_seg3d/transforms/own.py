@@ -283,6 +283,25 @@ def _between(data: torch.Tensor, axis: int, places: torch.Tensor) -> torch.Tenso
     return torch.lerp(data.index_select(axis, low), data.index_select(axis, high), share)
 
 
+class Flip(torchio.Flip):
+    """Mirror; a side of one voxel, where torchio fails, is its own mirror image."""
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Return the changed subject."""
+        axes = tuple(axis for axis in self.axes if subject.spatial_shape[axis] > 1)
+        return torchio.Flip(axes).apply_transform(subject) if axes else subject
+
+
+class RandomFlip(torchio.RandomFlip):
+    """Mirror at random, as `Flip` does."""
+
+    def apply_transform(self, subject: torchio.Subject) -> torchio.Subject:
+        """Return the changed subject."""
+        chosen = self.get_params(self.flip_probability)
+        axes = tuple(axis for axis in range(3) if axis in self.axes and chosen[axis])
+        return Flip(axes)(subject) if axes else subject
+
+
 class Clamp(torchio.Clamp):
     """Cut values off; without any limit, nothing."""
 
@@ -379,6 +398,8 @@ TRANSFORMS: dict[str, Any] = {
         Resize,
         LimitSize,
         RandomAnisotropy,
+        Flip,
+        RandomFlip,
         RandomElasticDeformation,
         RandomAffineElasticDeformation,
         Clamp,

@@ -20,7 +20,7 @@ from napari_seg3d.volumes import Volume
 STEPS = (
     Step("RandomAffine", {"scales": 0.2, "degrees": 30.0, "translation": 4.0}),
     Step("RandomAffine", {"scales": [0.7, 1.4], "degrees": [0, 0, 0, 0, -90, 90], "isotropic": True, "default_pad_value": -7.0}),
-    Step("RandomFlip", {"axes": [0, 1], "flip_probability": 0.7}),
+    Step("RandomFlip", {"axes": [0, 1, 2], "flip_probability": 0.7}),
     Step("RandomGamma", {"log_gamma": [-0.4, 0.4]}),
     Step("RandomNoise", {"mean": 0.3, "std": [0.1, 0.5]}),
     Step("RandomBlur", {"std": [0, 2, 0.5, 1, 0, 3]}),
