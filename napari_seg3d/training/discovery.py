@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from napari_seg3d.files import user_folder, write_error
@@ -25,8 +26,11 @@ def find_runs(folder: str | Path | None = None) -> list[Run]:
         register = _register()
         if register.exists():
             folders |= {Path(line) for line in register.read_text(encoding="utf-8").splitlines() if line}
-    runs = [folder for folder in folders if (folder / "run.yaml").exists()]
-    return [Run(folder) for folder in sorted(runs, key=lambda folder: (folder / "run.yaml").stat().st_mtime, reverse=True)]
+    began: dict[Path, float] = {}
+    for found in folders:
+        with contextlib.suppress(OSError):  # it was deleted, perhaps at this moment
+            began[found] = (found / "run.yaml").stat().st_mtime
+    return [Run(found) for found in sorted(began, key=lambda found: began[found], reverse=True)]
 
 
 def live_runs() -> list[Run]:

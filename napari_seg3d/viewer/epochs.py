@@ -8,7 +8,7 @@ from napari_seg3d.datasets import open_dataset, read_case_image, read_case_mask
 from napari_seg3d.errors import DatasetError, GeometryError, LabelError, Seg3dError
 from napari_seg3d.training.run_history import Kept, RunHistory, Validation
 from napari_seg3d.viewer.jobs import Job, start_job
-from napari_seg3d.viewer.preview_model import PreviewModel
+from napari_seg3d.viewer.preview_model import PreviewModel, mask_picture
 from napari_seg3d.viewer.stage import Picture, Stage
 
 # Read before somebody asks for them: so many on each side of the one that is shown.
@@ -149,10 +149,11 @@ class Epochs(QObject):
             image = read_case_image(found)
             picture = Picture.of(image, case)
             try:
-                mask = read_case_mask(found, image, dataset.merged)
+                mask = read_case_mask(found, image, dataset.merged, overlapping=True)
             except (DatasetError, GeometryError, LabelError) as error:
                 return picture, None, type(error)(error.what, f"Only the image is shown. {error.fix}")
-            return picture, Picture.of(mask, f"{case} mask", history.labels), None
+            name = f"{case} mask"
+            return picture, mask_picture(mask, name, history.labels) if history.labels else Picture.of(mask, name), None
 
         self._job = start_job(read, returned=lambda found: self._put(*found), failed=self.failed.emit)
 

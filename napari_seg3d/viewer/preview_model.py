@@ -255,7 +255,7 @@ class _Record:
             (self.run, case, event.get("stage", "")),
             files.image,
             files.mask,
-            _picture(prediction, f"{case} epoch {event['epoch']:g}", self._labels_of(event)),
+            mask_picture(prediction, f"{case} epoch {event['epoch']:g}", self._labels_of(event)),
             errors,
         )
 
@@ -298,7 +298,7 @@ class _CaseFiles:
             Picture.of(volume, case),
             reference,
             unknown.data != 0 if unknown is not None else None,
-            _picture(reference, f"{case} mask", labels) if reference is not None else None,
+            mask_picture(reference, f"{case} mask", labels) if reference is not None else None,
         )
 
     def belongs_to(self, event: dict[str, Any]) -> bool:
@@ -311,7 +311,7 @@ def _bytes(preview: Preview) -> int:
     return sum(layer[0].nbytes for picture in pictures for layer in picture.layers)
 
 
-def _picture(mask: Volume, name: str, labels: Mapping[int, str]) -> Picture:
+def mask_picture(mask: Volume, name: str, labels: Mapping[int, str]) -> Picture:
     """Return the picture of a mask; overlapping labels have a layer each, with the name and colour of their value.
 
     They are kept with a channel for each value, of which those in between may be no labels, or for each label where the values are

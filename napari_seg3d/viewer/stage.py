@@ -101,7 +101,8 @@ class Stage:
         self._case = self._add_images(image)
         go_to_centre(self._viewer, self._case[0])
         if mask is not None:
-            self._case.append(self.add_mask(self._case[0], mask))
+            # Overlapping labels have a layer each.
+            self._case += [self.add_mask(self._case[0], Picture([layer], mask.centre)) for layer in mask.layers]
             self._go_to(mask)
         return kept
 

@@ -108,7 +108,7 @@ def in_words(value: Any) -> str:
         return ", ".join(map(in_words, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {in_words(found)}" for name, found in value.items()) or "none"
-    if isinstance(value, str) and value.startswith("/"):
+    if isinstance(value, str) and "/" in value:
         return PurePath(value).name
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -14,8 +14,10 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QMessageBox, QSlider
 
+from napari_seg3d.datasets import open_dataset, read_case_image, read_case_mask
 from napari_seg3d.files import user_folder
 from napari_seg3d.inference import load_model
+from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import Run, TrainConfig
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import Volume, read_volume, write_volume
@@ -377,6 +379,25 @@ def test_the_worst_cases_come_first_and_a_click_opens_them(dock, viewer, make_ru
     pump_until(lambda: shows(viewer, "ball_c mask"), what="the case without a prediction")
     truth = read_volume(dataset / "labels" / "ball_c.nii.gz", "labels").canonical().data[0].transpose(2, 1, 0)
     assert np.array_equal(np.asarray(viewer.layers["ball_c mask"].data), truth)
+
+
+def test_the_truth_of_overlapping_labels_has_a_layer_each(dock, viewer):
+    """Of a case whose predictions were not kept."""
+    spines = dataset_folder("spine")
+    case = next(case for case in open_dataset(spines).cases if case.mask is not None)
+    truth = read_case_mask(case, read_case_image(case), overlapping=True).data
+    labels = {value: f"structure {value}" for value in range(1, len(truth) + 1)}
+    run = Run(user_folder("runs") / "spine")
+    TrainConfig.parse({"data": {"images": str(spines)}}).save(run.folder / "run.yaml")
+    run.add_event("plan", labels=labels)
+    run.add_event("validation", iteration=1, epoch=0.1, dice={}, mean_dice=0.5, cases={case.id: 0.5}, best=True)
+    choose(dock, run)
+    dock.cases.cellClicked.emit(0, 0)
+    pump_until(lambda: len(viewer.layers) == 1 + len(labels), what="the case with its truth")
+    assert len(labels) > 1
+    for value, name in labels.items():
+        layer = viewer.layers[f"{case.id} mask [{name}]"]
+        assert np.count_nonzero(layer.data) == np.count_nonzero(truth == value)
 
 
 # -- what can be done ----------------------------------------------------------------------------------------------------------------
