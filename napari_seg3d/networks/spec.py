@@ -29,6 +29,7 @@ NetworkName = Literal[
     "mednext",
 ]
 Stride = tuple[Annotated[int, Field(ge=1, le=2)], Annotated[int, Field(ge=1, le=2)], Annotated[int, Field(ge=1, le=2)]]
+_CHANGE = "Change that setting under Network."
 
 
 class NetworkSpec(BaseModel):
@@ -175,14 +176,15 @@ def complete_spec(
         whole = [*sides, 1][:3]
         values["options"] |= {o.name: whole for o in info.options if o.kind == "sides" and o.name not in values["options"]}
     try:
+        values["options"] = checked_options(info.options, values["options"], dims)
         return NetworkSpec.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
-        what = problem["msg"].removeprefix("Value error, ")
         where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(
-            f"The network {name} cannot be made: {f'{where}: ' if where else ''}{what}.", "Change that setting under Network."
-        ) from error
+        what = f"{where}: {problem['msg']}" if where else problem["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"The network {name} cannot be made: {what}.", _CHANGE) from error
+    except ValueError as error:
+        raise ConfigError(f"The network {name} cannot be made: {error}.", _CHANGE) from error
 
 
 def fitting_strides(
