@@ -222,7 +222,6 @@ class RunsDock(Dock):
 
     def _resume(self) -> None:
         self._model.resume(self._chosen().run)
-        dock_beside(self, self._viewer, TrainDock, "Train")
 
     def _follow(self) -> None:
         dock = dock_beside(self, self._viewer, TrainDock, "Train")
