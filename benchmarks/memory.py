@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [EPOCHS]
 
-Prints the memory after each tenth of the epochs, and the slope of a line through all measurements after the first fifth, when everything that is
-allocated once is there. Flat means: less than a megabyte in ten epochs.
+Prints the memory after each tenth of the epochs, and the slope of a line through all measurements after the first fifth, when
+everything that is allocated once is there. Flat means: less than a megabyte in ten epochs.
 """
 
 from __future__ import annotations

@@ -10,7 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import lightning_fabric  # noqa: F401  imported here once, not in every process that is forked
+import monai.networks.nets  # noqa: F401
 import torch
+import torch.utils.tensorboard
+import torchio  # noqa: F401
 
 from napari_seg3d.errors import ModelError
 from napari_seg3d.inference import load_model

@@ -103,7 +103,7 @@ def test_kill_at_random_moments_never_leaves_a_checkpoint_that_cannot_be_read(ex
 
 @pytest.mark.slow
 def test_twenty_kills(exact_config: TrainConfig, tmp_path: Path) -> None:
-    changes = {"record.checkpoint_minutes": 1e-4, "optimization.max_iterations": 60}
+    changes = {"record.checkpoint_minutes": 1e-4, "optimization.max_iterations": 40}
     run, whole = (make_run(exact_config.with_values(changes), tmp_path / name) for name in ("run", "whole"))
     _kill(run, kills=20, seed=2)
     _kill(whole, kills=0, seed=0)
