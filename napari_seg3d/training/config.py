@@ -457,6 +457,14 @@ class DeviceConfig(_Section):
         description="Let torch compile the network, which takes a minute or more. auto: where that is faster.",
     )
 
+    @field_validator("channels_last", "compile", "precision", mode="before")
+    @classmethod
+    def _as_word(cls, value: Any) -> Any:
+        # YAML takes on and off for truth values, and 32 for a number.
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        return str(value) if isinstance(value, int) else value
+
 
 class TrainConfig(_Section):
     """A training run.

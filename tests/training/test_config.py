@@ -88,3 +88,9 @@ def test_every_setting_is_explained() -> None:
             assert field.title, name
             assert field.description, name
             assert field.description.endswith("."), name
+
+
+def test_words_that_yaml_takes_for_other_things_are_understood(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("data: {images: scans}\ndevice: {compile: on, channels_last: off, precision: 32}")
+    device = TrainConfig.from_yaml(tmp_path / "run.yaml").device
+    assert (device.compile, device.channels_last, device.precision) == ("on", "off", "32")
