@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _TIMED_STEPS = 2
+# Beside so long a step the choice of kernels is nothing: the first one says enough.
+_LONG_STEP = 3.0
 # Compiling takes a minute or more, and pays only over many steps.
 _SHORTEST_RUN_TO_COMPILE = 1800.0
 
@@ -118,8 +120,11 @@ def _seconds(
             sum(level.float().square().mean() for level in levels).backward()
             if fabric.device.type == "cuda":
                 torch.cuda.synchronize()
-            if step > 0:
-                fastest = min(fastest, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            if step > 0 or seconds > _LONG_STEP:
+                fastest = min(fastest, seconds)
+            if seconds > _LONG_STEP and prepared is not as_compiled:
+                break
         return fastest
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) and prepared is not as_compiled:
