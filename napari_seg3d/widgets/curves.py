@@ -15,7 +15,7 @@ from napari_seg3d.widgets.label_key import LabelKey
 _LOSS_COLOUR, _RATE_COLOUR, _CURSOR_COLOUR = "#9aa5b1", "#c0a060", "#808890"
 _MEAN_COLOUR = "#ffffff"
 _HEIGHTS = {"loss": 100, "rate": 68, "metric": 152}
-_AXIS_WIDTH = 52
+_AXIS_WIDTH = 66
 _MILLISECONDS_BETWEEN_DRAWINGS = 250
 _MANY = 8  # labels; the curves of more are thin
 
