@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,13 +106,19 @@ def test_the_whole_way(ball_dataset: Path, quick_config: TrainConfig, tmp_path: 
 def test_ctrl_c_stops_and_keeps(ball_dataset: Path, quick_config: TrainConfig, tmp_path: Path) -> None:
     quick_config.with_values({"optimization.max_iterations": None, "optimization.minutes": 30.0}).save(tmp_path / "long.yaml")
     command = [sys.executable, "-m", "napari_seg3d.cli", "train", "--config", tmp_path / "long.yaml", "--out", tmp_path / "run"]
-    terminal = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # Where the tests themselves run in the background, the shell has switched Ctrl-C off for all that they start.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    terminal = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=listen)
     run = Run(tmp_path / "run")
-    while not steps(run):
-        assert terminal.poll() is None
-        time.sleep(0.1)
-    terminal.send_signal(signal.SIGINT)
-    said, _ = terminal.communicate(timeout=120)
+    try:
+        while not steps(run):
+            assert terminal.poll() is None
+            time.sleep(0.1)
+        terminal.send_signal(signal.SIGINT)
+        said, _ = terminal.communicate(timeout=120)
+    finally:
+        terminal.kill()
+        run.kill()
     assert terminal.returncode == 0, said
     assert "Stopped" in said
     assert "Traceback" not in said
