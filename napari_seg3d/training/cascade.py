@@ -128,7 +128,8 @@ def _finding_config(config: TrainConfig, pipeline: Pipeline, device: str) -> Tra
             "targets.kind": "overlapping",
             "network.name": "cascade-roi",
             "network.dims": 3,
-            "network.features": "auto",
+            # Those of the cascade's own second network are meant for both, which are alike; of another they would be too deep here.
+            "network.features": config.network.features if config.network.name == "cascade-unet" else "auto",
             "network.deep_supervision": "auto",
             "network.options": {},
             "network.pretrained": None,
