@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def measure(scan: Volume, mask: Volume, count: int, minutes: float, settings: di
             config.with_values({"targets.known": "slices", "targets.plane": "axial", "optimization.minutes": minutes, **settings}),
             Path(scratch) / "run",
         )
-        status = run.wait()
+        while not (status := run.status()).ended:
+            time.sleep(1)
         if status.state != "finished":
             raise SystemExit(f"{status.message}\n{run.log.read_text()}")
         prediction = Predictor.load(run.best).predict(scan)
