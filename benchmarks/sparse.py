@@ -55,7 +55,9 @@ def measure(scan: Volume, mask: Volume, count: int, minutes: float, settings: di
         write_volume(sparse, root / "labels" / "scan.nii.gz")
         config = TrainConfig.parse({"data": {"images": str(root)}})
         run = start_run(
-            config.with_values({"targets.known": "slices", "targets.plane": "axial", "optimization.minutes": minutes, **settings}),
+            config.with_values(
+                {"targets.known": "slices", "targets.plane": "axial", "optimization.minutes": minutes, **settings}
+            ),
             Path(scratch) / "run",
         )
         while not (status := run.status()).ended:
