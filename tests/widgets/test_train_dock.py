@@ -313,12 +313,16 @@ def test_under_the_mouse_the_values_of_that_epoch_are_read_out(train, told):
     curves = train.cockpit.curves
     assert curves.readout.text() == "Epoch 2.0, loss 0.048, rate 0.01"
     assert curves.key.value("ball") == "0.200"
-    pump(0.1)
     box = curves._plots["metric"].getViewBox()
-    place = box.mapViewToScene(QPointF(1.05, 0.5))
-    QTest.mouseMove(curves._canvas.viewport(), curves._canvas.mapFromScene(place))
-    curves._canvas.scene().sigMouseMoved.emit(place)
-    pump_until(lambda: curves.key.value("ball") == "0.100", 5, "the value under the mouse")
+
+    def pointed() -> bool:
+        # Anew each time: the plots find their place when the window has drawn them.
+        place = box.mapViewToScene(QPointF(1.05, 0.5))
+        QTest.mouseMove(curves._canvas.viewport(), curves._canvas.mapFromScene(place))
+        curves._canvas.scene().sigMouseMoved.emit(place)
+        return bool(curves.key.value("ball") == "0.100")
+
+    pump_until(pointed, 10, "the value under the mouse")
     assert curves.readout.text().startswith("Epoch 1.1, loss 0.091")
     assert all(cursor.isVisible() for cursor in curves._cursors)
     from qtpy.QtCore import QEvent
