@@ -1,7 +1,8 @@
 """Radiographs of spines that no patient has: six vertebrae that overlap where one lies before the next, each with a mask of its own.
 
-A vertebra looks like its neighbours; which one it is shows only from the size, which grows downwards, and from the pelvis below the last.
-So it cannot be had by a threshold, and an image that is upside down can be told from one that is not. The images differ in size.
+A vertebra looks like its neighbours; which one it is shows from its size, which grows downwards, from the ribs of the upper four, which become
+shorter, and from the pelvis below the last. So it cannot be had by a threshold, and an image that is upside down can be told from one that is
+not. The images differ in size.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def make_spine(number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         masks[vertebra] = inside
         shadow += inside * (0.28 + 0.12 * (np.abs(along) / size) ** 2)
         rib = np.abs(along - 0.25 * np.abs(across)) < 0.012
-        shadow += 0.12 * (rib & (np.abs(across) > 0.62 * size) & (vertebra < 3))
+        reach = 0.62 * size + (4 - vertebra) * 0.055
+        shadow += 0.15 * (rib & (np.abs(across) > 0.62 * size) & (np.abs(across) < reach))
         top += size
     # The wings of the pelvis, either side of and below the last vertebra.
     for side in (-1, 1):

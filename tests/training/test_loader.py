@@ -58,19 +58,25 @@ def cached(ball_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list
 def test_loader_processes_change_nothing_and_are_told_when_they_end(cached: list[CachedCase]) -> None:
     sampler = Sampler(cases=cached, patch_size=(12, 12, 12), augmentation=augmentation_pipeline(), seed=4, batch_size=2)
     alone = list(islice(make_loader(sampler, 2, 0), 4))
+    before = _spawned()  # other tests of this process may have left theirs
     batches = Batches(make_loader(sampler, 2, 2))
     helped = list(islice(batches, 4))
     for (image, target), (other_image, other_target) in zip(alone, helped, strict=True):
         assert torch.equal(image, other_image)
         assert torch.equal(target, other_target)
-    workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    workers = _spawned() - before
     assert len(workers) == 2
-    os.kill(workers[0].pid, signal.SIGKILL)
+    os.kill(workers.pop(), signal.SIGKILL)
     time.sleep(0.5)  # the rest of the program goes on
     with pytest.raises(TrainingError, match="has ended") as caught:
         list(islice(batches, 100))
     assert "Loader processes" in caught.value.fix
     batches.close()
+
+
+def _spawned() -> set[int]:
+    """Return the numbers of the processes that this one has started with Python's spawn."""
+    return {child.pid for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())}
 
 
 def test_what_is_wrong_with_a_sample_is_told_in_words() -> None:

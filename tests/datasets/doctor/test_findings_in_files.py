@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -343,7 +344,9 @@ def test_interrupting_the_command_line(folder: Path) -> None:
     for number in range(4, 60):
         write(folder / "images" / f"s{number}.nii.gz", tissue(number, (40, 40, 40)))
     command = [sys.executable, "-m", "napari_seg3d.cli", "check", str(folder), "--processes", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # Where the tests themselves run in the background, the shell has switched Ctrl-C off for all that they start.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=listen)
     while process.poll() is None and not _descendants(process.pid):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
