@@ -97,7 +97,9 @@ def test_a_model_names_no_folder_and_no_case(finished_run: Run, ball_dataset: Pa
 def test_the_same_number_of_steps_repeats_a_run(quick_config: TrainConfig, tmp_path: Path, mode: str) -> None:
     import torch
 
-    config = quick_config.with_values({"optimization.max_iterations": 4, "sampling.mode": mode, "optimization.deterministic": True})
+    config = quick_config.with_values(
+        {"optimization.max_iterations": 4, "sampling.mode": mode, "optimization.deterministic": True}
+    )
     weights = []
     for number in range(2):
         run = start_run(config, tmp_path / str(number))
