@@ -32,13 +32,13 @@ from napari_seg3d.datasets import Case, check_dataset, open_dataset
 from napari_seg3d.networks import build_network
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import TrainConfig
-from napari_seg3d.training.cache import prepare
-from napari_seg3d.training.learner import Learner
-from napari_seg3d.training.loader import Batches, make_loader
+from napari_seg3d.training.learning.learner import Learner
+from napari_seg3d.training.learning.speed import choose_layout
 from napari_seg3d.training.plan import Plan, plan_for
 from napari_seg3d.training.processes import Processes
-from napari_seg3d.training.sampling import make_sampler
-from napari_seg3d.training.speed import choose_layout
+from napari_seg3d.training.samples.cache import prepare
+from napari_seg3d.training.samples.loader import Batches, make_loader
+from napari_seg3d.training.samples.sampling import make_sampler
 from napari_seg3d.transforms import Pipeline, load_preset
 
 _WARM_STEPS = 3

@@ -124,7 +124,7 @@ def _planned(file: Path) -> _Step:
     from napari_seg3d.datasets import check_dataset, open_dataset
     from napari_seg3d.training import TrainConfig
     from napari_seg3d.training.plan import plan_for
-    from napari_seg3d.training.targets import values_aside
+    from napari_seg3d.training.samples.targets import values_aside
 
     config = TrainConfig.from_yaml(file)
     dataset = open_dataset(config.data.images, config.data.masks, config.data.subjects)

@@ -59,7 +59,10 @@ def build_network(spec: NetworkSpec) -> nn.Module:
     """
     import torch
 
+    from napari_seg3d.networks.modules.norms import use_own_norms
+
     network = NETWORKS[spec.name].build(spec)
+    use_own_norms(network)
     network.spec = spec  # type: ignore[assignment]  # no module, but `load_pretrained` asks the network what it is
     # Channels last is a quarter faster on CPUs and suits tensor cores; the layout stays with the weights on any device.
     return network.to(memory_format=torch.channels_last if spec.dims == 2 else torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]

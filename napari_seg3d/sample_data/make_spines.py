@@ -1,8 +1,8 @@
 """Radiographs of spines that no patient has: six vertebrae that overlap where one lies before the next, each with a mask of its own.
 
-A vertebra looks like its neighbours; which one it is shows from its size, which grows downwards, from the ribs of the upper four, which become
-shorter, and from the pelvis below the last. So it cannot be had by a threshold, and an image that is upside down can be told from one that is
-not. The images differ in size.
+A vertebra looks like its neighbours; which one it is shows from its size, which grows downwards, from the ribs of the upper four, which
+become shorter, and from the pelvis below the last. So it cannot be had by a threshold, and an image that is upside down can be told from one
+that is not. The images differ in size.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import numpy as np
 import napari_seg3d
 from napari_seg3d.files import write_text
 from napari_seg3d.training.config import OptimizationConfig
+from napari_seg3d.training.learning.speed import Layout
 from napari_seg3d.training.plan import Plan
-from napari_seg3d.training.runs import Run
-from napari_seg3d.training.speed import Layout
+from napari_seg3d.training.runs.folder import Run
 
 if TYPE_CHECKING:
     import torch

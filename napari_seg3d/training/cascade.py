@@ -19,10 +19,9 @@ from napari_seg3d.errors import TrainingError
 from napari_seg3d.evaluation import UNKNOWN
 from napari_seg3d.inference import Predictor, grown_box
 from napari_seg3d.inference.model import Crop
-from napari_seg3d.training.cache import CachedCase, prepare
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.control import when_there_is_room
-from napari_seg3d.training.judge import Judge
+from napari_seg3d.training.judging.judge import Judge
+from napari_seg3d.training.judging.validation import Validation
 from napari_seg3d.training.loop import Learning, Lesson, State
 from napari_seg3d.training.material import (
     Material,
@@ -38,10 +37,11 @@ from napari_seg3d.training.material import (
 )
 from napari_seg3d.training.plan import Plan, planned_preprocessing
 from napari_seg3d.training.processes import Processes
-from napari_seg3d.training.progress import ProgressEvents
-from napari_seg3d.training.runs import Run
-from napari_seg3d.training.targets import learnt_labels
-from napari_seg3d.training.validation import Validation
+from napari_seg3d.training.runs.control import when_there_is_room
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.runs.progress import ProgressEvents
+from napari_seg3d.training.samples.cache import CachedCase, prepare
+from napari_seg3d.training.samples.targets import learnt_labels
 from napari_seg3d.transforms import Pipeline, Step
 from napari_seg3d.volumes import Box, Grid, box_of, crop, crop_grid, fault_of
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from napari_seg3d.errors import Cancelled, Seg3dError
 from napari_seg3d.files import write_error
-from napari_seg3d.training.control import Listener, give_reserve, take_reserve
 from napari_seg3d.training.mishaps import is_out_of_memory
-from napari_seg3d.training.process_file import ProcessFile
 from napari_seg3d.training.processes import is_first_process
-from napari_seg3d.training.queue import wait_in_line
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.control import Listener, give_reserve, take_reserve
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.runs.process_file import ProcessFile
+from napari_seg3d.training.runs.queue import wait_in_line
 
 # A viewer beside this process stays smooth, and nobody waits for a training that could use the rest of the machine.
 _NICENESS = 10
@@ -52,7 +52,7 @@ def main(folder: str, queue: bool = False, join: bool = False) -> int:
         if queue:
             wait_in_line(run)
         # Imported here, so that a broken installation is reported like every other failure.
-        from napari_seg3d.training.loop import train
+        from napari_seg3d.training.train import train
 
         train(run)
     except Cancelled:

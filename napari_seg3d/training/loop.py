@@ -1,4 +1,4 @@
-"""The training itself, top to bottom: look at the data, plan, prepare, learn until the budget is over, validate now and then."""
+"""The loop: learn until the budget is over; validate, save and wait now and then."""
 
 from __future__ import annotations
 
@@ -9,35 +9,28 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from napari_seg3d.errors import DiskFull, TrainingError
-from napari_seg3d.inference import Predictor, choose_accelerator, choose_precision
+from napari_seg3d.inference import Predictor
 from napari_seg3d.networks import build_network
 from napari_seg3d.training.beginning import save_environment, seed, start_from
-from napari_seg3d.training.cache import CachedCase
 from napari_seg3d.training.clock import Clock, steps_of
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.control import Listener, full_disk_as_such, wait_for_go_on, wait_for_room, when_there_is_room
-from napari_seg3d.training.judge import Judge
-from napari_seg3d.training.learner import Learner
-from napari_seg3d.training.loader import Batches, make_loader
+from napari_seg3d.training.judging.judge import Judge
+from napari_seg3d.training.learning.learner import Learner
+from napari_seg3d.training.learning.speed import Layout, choose_layout
 from napari_seg3d.training.material import (
     Material,
     Sides,
-    known_plan,
-    known_sides,
-    look_at_data,
     plan_as_values,
-    plan_material,
-    prepare_material,
-    tell_plan,
 )
 from napari_seg3d.training.mishaps import NotFinite
 from napari_seg3d.training.processes import Processes
-from napari_seg3d.training.runs import Run
-from napari_seg3d.training.sampling import make_sampler
-from napari_seg3d.training.speed import Layout, choose_layout
-from napari_seg3d.training.state import cut_to, load_state, random_state, save_state, set_random_state, take_back
-from napari_seg3d.training.teller import StepTeller
-from napari_seg3d.training.trackers import check_trackers
+from napari_seg3d.training.record.teller import StepTeller
+from napari_seg3d.training.runs.control import full_disk_as_such, wait_for_go_on, wait_for_room, when_there_is_room
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.samples.cache import CachedCase
+from napari_seg3d.training.samples.loader import Batches, make_loader
+from napari_seg3d.training.samples.sampling import make_sampler
+from napari_seg3d.training.state import cut_to, load_state, random_state, save_state, set_random_state
 
 if TYPE_CHECKING:
     import torch
@@ -82,57 +75,6 @@ class Lesson:
     material: Material
     stage: str = ""
     plans: Mapping[str, State] = field(default_factory=dict)
-
-
-def train(run: Run) -> None:
-    """Train as ``run.yaml`` says, or go on from the saved state, and leave everything in the run folder.
-
-    Parameters
-    ----------
-    run : Run
-        Its folder holds the config; events, checkpoints and the rest are added to it.
-
-    Raises
-    ------
-    Seg3dError
-        Whatever keeps the run from going on, in words for the user.
-    """
-    config = run.config()
-    check_trackers(config.record.trackers)
-    accelerator = choose_accelerator(config.device.accelerator)
-    processes = Processes(config.device, accelerator, choose_precision(accelerator, config.device.precision))
-    if not processes.is_first:
-        run = Listener(run.folder)
-    saved = load_state(run) if run.saved_state.exists() else None
-    processes.wait_for_all()
-    if saved is not None and processes.is_first:
-        take_back(run, saved)
-    run.add_event("state", state="preparing")
-    if config.cascade.enabled:
-        from napari_seg3d.training.cascade import train_cascade
-
-        ended_by = train_cascade(run, config, processes, saved)
-    else:
-        lesson = processes.first_makes(lambda: when_there_is_room(run, lambda: _prepare_lesson(run, config, saved)))
-        ended_by = Learning(run, processes, lesson, saved).go()
-    message = {
-        "stop": "Stopped. The best model so far is checkpoints/best.pt in the run folder; the run can go on later.",
-        "stop while finding": "Stopped before the second network had begun: there is no model yet, but the run can go on.",
-        "patience": "Finished early: the validations got no better. The best model is checkpoints/best.pt in the run folder.",
-        "budget": "Finished. The best model is checkpoints/best.pt in the run folder.",
-    }[ended_by]
-    run.add_event("state", state="stopped" if ended_by.startswith("stop") else "finished", message=message)
-
-
-def _prepare_lesson(run: Run, config: TrainConfig, saved: State | None) -> Lesson:
-    """Look at the data, plan, and prepare every case; the last alone, where a saved state knows the rest."""
-    if saved is None:
-        sides = look_at_data(run, config)
-        plan = plan_material(run, config, sides)
-        tell_plan(run, plan, sides)
-    else:
-        sides, plan = known_sides(config, saved["sides"]), known_plan(config, saved["plan"])
-    return Lesson(config, sides, prepare_material(run, config, sides, plan))
 
 
 class Learning:

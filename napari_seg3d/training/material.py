@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from napari_seg3d.datasets import Case, Dataset, Report, check_dataset, open_dataset, read_case_image
 from napari_seg3d.errors import ConfigError, ModelError, TrainingError
 from napari_seg3d.inference import ModelSpec
-from napari_seg3d.training.cache import CachedCase, prepare
 from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.training.plan import Fingerprint, Plan, Reason, fingerprint_of, make_plan, tried_on_device
-from napari_seg3d.training.progress import ProgressEvents
-from napari_seg3d.training.runs import Run
-from napari_seg3d.training.sides import choose_sides
-from napari_seg3d.training.targets import values_aside
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.runs.progress import ProgressEvents
+from napari_seg3d.training.samples.cache import CachedCase, prepare
+from napari_seg3d.training.samples.sides import choose_sides
+from napari_seg3d.training.samples.targets import values_aside
 from napari_seg3d.transforms import Pipeline, fit, is_fitted
 from napari_seg3d.volumes import Volume
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from napari_seg3d.errors import ModelError
 from napari_seg3d.files import atomic_path, write_error
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.folder import Run
 
 FORMAT = "napari-seg3d state"
 VERSION = 1

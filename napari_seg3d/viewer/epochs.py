@@ -6,7 +6,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.datasets import open_dataset, read_case_image, read_case_mask
 from napari_seg3d.errors import DatasetError, GeometryError, LabelError, Seg3dError
-from napari_seg3d.training.run_history import Kept, RunHistory, Validation
+from napari_seg3d.training.runs.history import Kept, RunHistory, Validation
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.preview_model import PreviewModel, mask_picture
 from napari_seg3d.viewer.stage import Picture, Stage

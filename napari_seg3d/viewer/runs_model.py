@@ -10,8 +10,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.training import Run, find_runs, resume_run
-from napari_seg3d.training.history_reader import HistoryReader, HistoryShelf
-from napari_seg3d.training.run_history import RunHistory
+from napari_seg3d.training.runs.history import RunHistory
+from napari_seg3d.training.runs.reader import HistoryReader, HistoryShelf
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.run_watch import RunWatch
 

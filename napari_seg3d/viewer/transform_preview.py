@@ -18,9 +18,9 @@ from napari_seg3d.errors import Cancelled
 from napari_seg3d.evaluation.counts import UNKNOWN
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.training.plan import Fingerprint, make_plan
-from napari_seg3d.training.sampling import Sampler, make_sampler
-from napari_seg3d.training.survey import Surveyed
-from napari_seg3d.training.targets import classes_of, known_voxels
+from napari_seg3d.training.samples.sampling import Sampler, make_sampler
+from napari_seg3d.training.samples.survey import Surveyed
+from napari_seg3d.training.samples.targets import classes_of, known_voxels
 from napari_seg3d.transforms import Pipeline, Recipe, Trace, fit, is_fitted, preprocess, run
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.intensities import contrast_limits, glance_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QToolButton, QVBoxLayout, QWidget
 
-from napari_seg3d.training.run_history import Kept
+from napari_seg3d.training.runs.history import Kept
 from napari_seg3d.viewer.epochs import Epochs
 
 

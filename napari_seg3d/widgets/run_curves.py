@@ -11,7 +11,7 @@ from qtpy.QtCore import QPointF, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_seg3d.training.run_history import Curve
+from napari_seg3d.training.runs.history import Curve
 
 _HEIGHT = 210
 _MARKER_COLOUR = "#ffffff"

@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from napari_seg3d.training.run_settings import Difference
+from napari_seg3d.training.runs.settings import Difference
 
 _ROW = 22
 _POOR, _GOOD = 0.5, 0.8

@@ -10,7 +10,7 @@ from qtpy.QtGui import QColor, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from napari_seg3d.training import Run
-from napari_seg3d.training.run_history import RunHistory
+from napari_seg3d.training.runs.history import RunHistory
 from napari_seg3d.widgets.parts import duration
 
 #: Colours of the curves, apart from each other for the colour-blind, too (Okabe and Ito).

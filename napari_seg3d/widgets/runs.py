@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMenu, QMessageBox, Q
 
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.training import Run, TrainConfig
-from napari_seg3d.training.run_history import LABEL_QUANTITIES, CurveKey, RunHistory
-from napari_seg3d.training.run_settings import config_differences
+from napari_seg3d.training.runs.history import LABEL_QUANTITIES, CurveKey, RunHistory
+from napari_seg3d.training.runs.settings import config_differences
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.widgets.epoch_slider import EpochSlider
 from napari_seg3d.widgets.parts import Dock, Notice, choose_folder, choose_new_file, dock_beside

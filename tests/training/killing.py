@@ -19,7 +19,7 @@ import torchio  # noqa: F401
 from napari_seg3d.errors import ModelError
 from napari_seg3d.inference import load_model
 from napari_seg3d.training.child import main
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.folder import Run
 from napari_seg3d.training.state import load_state
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_seg3d.datasets import open_dataset, save_dataset
-from napari_seg3d.training.cache import prepare
+from napari_seg3d.training.samples.cache import prepare
 from napari_seg3d.transforms import Pipeline
 from napari_seg3d.volumes import Label, read_volume, write_label_files, write_volume
 

@@ -10,9 +10,9 @@ import pytest
 from napari_seg3d.datasets import check_dataset, open_dataset
 from napari_seg3d.errors import LabelError
 from napari_seg3d.evaluation.counts import UNKNOWN
-from napari_seg3d.training.cache import prepare
 from napari_seg3d.training.config import TargetsConfig
-from napari_seg3d.training.targets import settled
+from napari_seg3d.training.samples.cache import prepare
+from napari_seg3d.training.samples.targets import settled
 from napari_seg3d.transforms import Pipeline, preprocessing_pipeline
 from napari_seg3d.volumes import Volume, read_volume, write_volume
 

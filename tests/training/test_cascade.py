@@ -15,8 +15,9 @@ from napari_seg3d.inference import Predictor, load_model
 from napari_seg3d.inference.model import Crop
 from napari_seg3d.training import TrainConfig, make_run
 from napari_seg3d.training.cascade import _CoarseTarget, drawn_box, true_box
-from napari_seg3d.training.loop import Learning, Turn, train
+from napari_seg3d.training.loop import Learning, Turn
 from napari_seg3d.training.state import load_state
+from napari_seg3d.training.train import train
 from napari_seg3d.volumes import box_of
 
 

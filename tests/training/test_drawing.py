@@ -16,8 +16,8 @@ from napari_seg3d.inference import ModelSpec
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.networks.planes import AXIS, Plane, as_slices, with_context
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.sampling import Sampler, make_sampler
-from napari_seg3d.training.survey import LOCATIONS, Surveyed, survey
+from napari_seg3d.training.samples.sampling import Sampler, make_sampler
+from napari_seg3d.training.samples.survey import LOCATIONS, Surveyed, survey
 from napari_seg3d.transforms import Pipeline, Step, augmentation_pipeline
 
 PLANES = st.sampled_from(sorted(AXIS))

@@ -18,14 +18,14 @@ from napari_seg3d.evaluation import evaluate_files
 from napari_seg3d.inference import ModelSpec, Predictor, load_model
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.training import Run, TrainConfig
-from napari_seg3d.training.average import WeightAverage
-from napari_seg3d.training.cache import CachedCase, prepare
 from napari_seg3d.training.clock import Clock
 from napari_seg3d.training.config import TargetsConfig
-from napari_seg3d.training.judge import Judge
-from napari_seg3d.training.pictures import Overlay
-from napari_seg3d.training.previews import safe_names
-from napari_seg3d.training.validation import validate
+from napari_seg3d.training.judging.judge import Judge
+from napari_seg3d.training.judging.validation import validate
+from napari_seg3d.training.learning.average import WeightAverage
+from napari_seg3d.training.record.pictures import Overlay
+from napari_seg3d.training.record.previews import safe_names
+from napari_seg3d.training.samples.cache import CachedCase, prepare
 from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import read_volume
 

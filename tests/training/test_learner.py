@@ -10,13 +10,13 @@ import torch
 from napari_seg3d.errors import TrainingError
 from napari_seg3d.inference import ModelSpec
 from napari_seg3d.networks import NetworkSpec, build_network
-from napari_seg3d.training.average import WeightAverage
 from napari_seg3d.training.config import DeviceConfig, OptimizationConfig
-from napari_seg3d.training.learner import Learner
+from napari_seg3d.training.learning.average import WeightAverage
+from napari_seg3d.training.learning.learner import Learner
+from napari_seg3d.training.learning.speed import Layout
 from napari_seg3d.training.mishaps import NotFinite
 from napari_seg3d.training.plan import Plan
 from napari_seg3d.training.processes import Processes
-from napari_seg3d.training.speed import Layout
 
 NETWORK = NetworkSpec(features=(4, 8, 8), strides=((2, 2, 2),) * 2)
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from napari_seg3d.datasets import open_dataset
 from napari_seg3d.errors import ConfigError, TrainingError
-from napari_seg3d.training.cache import CachedCase, prepare
-from napari_seg3d.training.loader import Batches, make_loader
-from napari_seg3d.training.sampling import Sampler
-from napari_seg3d.training.survey import Surveyed
+from napari_seg3d.training.samples.cache import CachedCase, prepare
+from napari_seg3d.training.samples.loader import Batches, make_loader
+from napari_seg3d.training.samples.sampling import Sampler
+from napari_seg3d.training.samples.survey import Surveyed
 from napari_seg3d.transforms import Pipeline, Step, augmentation_pipeline, preprocessing_pipeline
 
 

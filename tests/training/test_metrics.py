@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from napari_seg3d.errors import ConfigError, WriteError
 from napari_seg3d.evaluation import Counts, Evaluation, EvaluationRow
 from napari_seg3d.training import Run, TrainConfig
-from napari_seg3d.training.metrics import MetricsLog
-from napari_seg3d.training.trackers import TrackerName, check_trackers, open_trackers
+from napari_seg3d.training.record.metrics import MetricsLog
+from napari_seg3d.training.record.trackers import TrackerName, check_trackers, open_trackers
 
 EVALUATION = Evaluation(
     (
@@ -132,8 +132,8 @@ def test_nothing_is_loaded_that_was_not_named(run: Run) -> None:
 FOLLOWED = """
 import json, sys
 from napari_seg3d.training import Run, TrainConfig
-from napari_seg3d.training.metrics import MetricsLog
-from napari_seg3d.training.trackers import open_trackers
+from napari_seg3d.training.record.metrics import MetricsLog
+from napari_seg3d.training.record.trackers import open_trackers
 from pathlib import Path
 run = Run(Path(sys.argv[1]))
 config = TrainConfig.parse({"data": {"images": "/secret/place"}, "record": {"trackers": [sys.argv[2]]}})

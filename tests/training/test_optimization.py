@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.evaluation import Counts, Evaluation, EvaluationRow
-from napari_seg3d.training.average import WeightAverage
 from napari_seg3d.training.config import OptimizationConfig
-from napari_seg3d.training.optimizer import make_optimizer
-from napari_seg3d.training.schedule import Kind, Schedule
-from napari_seg3d.training.stopping import EarlyStopping
+from napari_seg3d.training.judging.stopping import EarlyStopping
+from napari_seg3d.training.learning.average import WeightAverage
+from napari_seg3d.training.learning.optimizer import make_optimizer
+from napari_seg3d.training.learning.schedule import Kind, Schedule
 
 
 def network() -> torch.nn.Sequential:

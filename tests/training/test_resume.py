@@ -16,8 +16,9 @@ import torch
 from napari_seg3d.errors import ModelError, TrainingError
 from napari_seg3d.inference import load_model
 from napari_seg3d.training import EventReader, Run, TrainConfig, make_run, resume_run, start_run
-from napari_seg3d.training.loop import Learning, Turn, train
+from napari_seg3d.training.loop import Learning, Turn
 from napari_seg3d.training.state import load_state, random_state, save_state, set_random_state
+from napari_seg3d.training.train import train
 from tests.waiting import steps, wait_for, wait_until
 
 
@@ -152,7 +153,7 @@ def test_a_process_waits_in_a_pause_without_computing_and_can_be_killed_there(ex
 
 
 def _pid(run: Run) -> int:
-    from napari_seg3d.training.process_file import ProcessFile
+    from napari_seg3d.training.runs.process_file import ProcessFile
 
     record = ProcessFile.read(run.folder)
     assert record is not None

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from napari_seg3d.errors import Cancelled
 from napari_seg3d.training import Run, TrainConfig
-from napari_seg3d.training.history_reader import HistoryReader, HistoryShelf, folder_size
-from napari_seg3d.training.run_history import CurveKey
-from napari_seg3d.training.run_settings import config_differences, read_settings
+from napari_seg3d.training.runs.history import CurveKey
+from napari_seg3d.training.runs.reader import HistoryReader, HistoryShelf, folder_size
+from napari_seg3d.training.runs.settings import config_differences, read_settings
 
 
 @pytest.fixture

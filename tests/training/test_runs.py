@@ -9,8 +9,8 @@ import pytest
 
 from napari_seg3d.errors import Cancelled, WriteError
 from napari_seg3d.training import EventReader, Run, TrainConfig, find_runs, live_runs, make_run, start_run
-from napari_seg3d.training.process_file import ProcessFile
-from napari_seg3d.training.queue import wait_in_line
+from napari_seg3d.training.runs.process_file import ProcessFile
+from napari_seg3d.training.runs.queue import wait_in_line
 from napari_seg3d.training.state import take_back
 from tests.waiting import wait_for
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from napari_seg3d.datasets import open_dataset
 from napari_seg3d.networks.planes import Plane, as_slices
-from napari_seg3d.training.cache import CachedCase, prepare
-from napari_seg3d.training.sampling import Sampler, cut
+from napari_seg3d.training.samples.cache import CachedCase, prepare
+from napari_seg3d.training.samples.sampling import Sampler, cut
 from napari_seg3d.transforms import augmentation_pipeline, preprocessing_pipeline
 from napari_seg3d.volumes import read_volume
 

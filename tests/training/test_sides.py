@@ -24,9 +24,9 @@ from napari_seg3d.datasets import (
 from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 from napari_seg3d.errors import DatasetError
 from napari_seg3d.training import TrainConfig, start_run
-from napari_seg3d.training.cache import prepare
 from napari_seg3d.training.config import DataConfig
-from napari_seg3d.training.sides import choose_sides
+from napari_seg3d.training.samples.cache import prepare
+from napari_seg3d.training.samples.sides import choose_sides
 from napari_seg3d.transforms import preprocessing_pipeline
 from tests.waiting import wait_for
 

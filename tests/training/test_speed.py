@@ -5,8 +5,8 @@ import torch
 
 from napari_seg3d.networks import NetworkSpec, build_network
 from napari_seg3d.training.config import DeviceConfig
+from napari_seg3d.training.learning.speed import Layout, arrange, choose_layout
 from napari_seg3d.training.processes import Processes
-from napari_seg3d.training.speed import Layout, arrange, choose_layout
 
 NETWORK = NetworkSpec(features=(4, 8, 8), strides=((2, 2, 2),) * 2)
 

@@ -12,7 +12,7 @@ from napari_seg3d.errors import ConfigError
 from napari_seg3d.evaluation.counts import UNKNOWN
 from napari_seg3d.networks.planes import AXIS, Plane
 from napari_seg3d.training.config import TargetsConfig
-from napari_seg3d.training.targets import MOST_LABELS, classes_of, known_voxels, learnt_labels, make_target, settled
+from napari_seg3d.training.samples.targets import MOST_LABELS, classes_of, known_voxels, learnt_labels, make_target, settled
 from napari_seg3d.transforms import Pipeline, Step, preprocessing_pipeline
 from napari_seg3d.volumes import Volume
 

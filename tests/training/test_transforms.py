@@ -12,8 +12,8 @@ from napari_seg3d.errors import ConfigError
 from napari_seg3d.evaluation import dice
 from napari_seg3d.inference import Predictor, load_model
 from napari_seg3d.training import TrainConfig, start_run
-from napari_seg3d.training.cache import prepare
 from napari_seg3d.training.plan import Fingerprint, make_plan
+from napari_seg3d.training.samples.cache import prepare
 from napari_seg3d.transforms import Pipeline, Recipe, Step, fit, preprocess, run
 from napari_seg3d.volumes import Grid
 from tests.waiting import wait_for

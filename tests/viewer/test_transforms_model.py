@@ -16,9 +16,9 @@ from napari.qt import QtViewer
 from napari_seg3d.datasets import open_dataset, read_case_image, read_case_mask
 from napari_seg3d.errors import Cancelled, ConfigError
 from napari_seg3d.training import TrainConfig
-from napari_seg3d.training.cache import prepare
 from napari_seg3d.training.plan import Fingerprint, make_plan
-from napari_seg3d.training.sampling import make_sampler
+from napari_seg3d.training.samples.cache import prepare
+from napari_seg3d.training.samples.sampling import make_sampler
 from napari_seg3d.transforms import Pipeline, Recipe, Step, augmentation_pipeline, preprocess, preprocessing_pipeline, run
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.layers import layer_data

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 from napari_seg3d.training import Run, TrainConfig, live_runs, start_run
 from napari_seg3d.training.plan import plan_for
 from napari_seg3d.training.presets import presets
-from napari_seg3d.training.process_file import ProcessFile
+from napari_seg3d.training.runs.process_file import ProcessFile
 from napari_seg3d.viewer.label_colours import label_colour
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.widgets.train import TrainDock

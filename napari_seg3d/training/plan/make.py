@@ -25,8 +25,8 @@ from napari_seg3d.training.plan.rules import (
 )
 from napari_seg3d.training.plan.samples import Samples, plan_samples
 from napari_seg3d.training.plan.sizes import PATCH_VOXELS, Sizes, plan_sizes
-from napari_seg3d.training.sides import choose_sides
-from napari_seg3d.training.targets import learnt_labels
+from napari_seg3d.training.samples.sides import choose_sides
+from napari_seg3d.training.samples.targets import learnt_labels
 from napari_seg3d.transforms import Pipeline, augmentation_pipeline, channels_after, grid_after, labels_after
 from napari_seg3d.transforms.augment import in_plane
 from napari_seg3d.volumes import Grid

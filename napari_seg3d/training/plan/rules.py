@@ -12,7 +12,7 @@ from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.training.losses import LossName
 from napari_seg3d.training.plan.fingerprint import Fingerprint
 from napari_seg3d.training.plan.plan import Reason
-from napari_seg3d.training.targets import settled
+from napari_seg3d.training.samples.targets import settled
 from napari_seg3d.transforms import Pipeline
 from napari_seg3d.transforms.device import is_known
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_seg3d.errors import DiskFull
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.folder import Run
 
 # Kept free on the disk, so that a run that fills it can still say so.
 _RESERVE = 64 * 1024

@@ -14,7 +14,7 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any, cast
 
 from napari_seg3d.errors import Seg3dError, TrainingError
-from napari_seg3d.training.sampling import Sample, Sampler
+from napari_seg3d.training.samples.sampling import Sample, Sampler
 
 if TYPE_CHECKING:
     import torch

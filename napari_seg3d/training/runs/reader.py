@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from napari_seg3d.errors import Cancelled
-from napari_seg3d.training.run_history import LABEL_QUANTITIES, Curve, CurveKey, Kept, RunHistory, Validation
-from napari_seg3d.training.run_settings import read_settings
-from napari_seg3d.training.runs import ENDED, Event, Run, Status
+from napari_seg3d.training.runs.folder import ENDED, Event, Run, Status
+from napari_seg3d.training.runs.history import LABEL_QUANTITIES, Curve, CurveKey, Kept, RunHistory, Validation
+from napari_seg3d.training.runs.settings import read_settings
 
 # Lines that come so often that a summary needs only the newest of several in a row.
 _FREQUENT = re.compile(rb'[^\n]{0,40}"kind": "(step|progress)"')

@@ -28,8 +28,8 @@ from napari_seg3d.evaluation.counts import UNKNOWN
 from napari_seg3d.files import user_folder, write_error
 from napari_seg3d.networks.planes import Plane, as_slices, from_slices
 from napari_seg3d.training.config import TargetsConfig
-from napari_seg3d.training.survey import LOCATIONS, survey
-from napari_seg3d.training.targets import make_target
+from napari_seg3d.training.samples.survey import LOCATIONS, survey
+from napari_seg3d.training.samples.targets import make_target
 from napari_seg3d.transforms import Pipeline
 from napari_seg3d.volumes import Box, Grid, crop
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from napari_seg3d.datasets import Case
 from napari_seg3d.evaluation import UNKNOWN
 from napari_seg3d.inference import Predictor
-from napari_seg3d.training.cache import CachedCase
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.samples.cache import CachedCase
 from napari_seg3d.volumes import Grid, Volume, write_volume
 
 

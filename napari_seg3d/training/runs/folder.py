@@ -34,8 +34,8 @@ from typing import Any, Literal
 from napari_seg3d.datasets import Case, open_dataset
 from napari_seg3d.errors import TrainingError
 from napari_seg3d.files import append_bytes, write_error, write_text
-from napari_seg3d.training import process_file
 from napari_seg3d.training.config import TrainConfig
+from napari_seg3d.training.runs import process_file
 
 State = Literal["starting", "queued", "preparing", "training", "validating", "paused", "finished", "stopped", "failed", "died"]
 Command = Literal["stop", "pause", "go on"]

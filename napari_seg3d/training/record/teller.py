@@ -8,10 +8,10 @@ from typing import Any
 import psutil
 
 from napari_seg3d.training.clock import Clock
-from napari_seg3d.training.learner import Learner
-from napari_seg3d.training.loader import Batches
-from napari_seg3d.training.metrics import MetricsLog
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.learning.learner import Learner
+from napari_seg3d.training.record.metrics import MetricsLog
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.samples.loader import Batches
 
 _EVENTS, _SECONDS_BETWEEN = 4000, (0.5, 10.0)
 _OFTEN_WITHOUT_BUDGET = 5.0

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from napari_seg3d.files import user_folder, write_error
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.folder import Run
 
 
 def find_runs(folder: str | Path | None = None) -> list[Run]:

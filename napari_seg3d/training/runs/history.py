@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.training.runs import Event, Run, Status
+from napari_seg3d.training.runs.folder import Event, Run, Status
 
 #: What validations tell of each label: similarity measures from 0 to 1, then shares in % of the label's voxels.
 LABEL_QUANTITIES = ("dice", "precision", "recall", "f1", "tp", "fn", "fp")

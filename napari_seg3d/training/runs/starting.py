@@ -13,13 +13,21 @@ from typing import Any
 
 from napari_seg3d.errors import TrainingError, WriteError
 from napari_seg3d.files import user_folder
-from napari_seg3d.training import process_file
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.discovery import remember
-from napari_seg3d.training.process_file import ProcessFile
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs import process_file
+from napari_seg3d.training.runs.discovery import remember
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.runs.process_file import ProcessFile
 
 _SECONDS_TO_LEAVE = 20
+
+_ENVIRONMENT = {
+    # Threads that wait for one another sleep instead of spinning: beside a busy viewer that is several times faster.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc keeps the memory of a step for the next one instead of asking the system for it, zeroed, each time: a tenth faster.
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+}
 
 
 def make_run(config: TrainConfig, folder: str | Path | None = None) -> Run:
@@ -115,8 +123,7 @@ def _start(run: Run, config: TrainConfig, queue: bool) -> None:
     if config.device.devices > 1:
         together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(config.device.devices)]
         module = [*together, *module]
-    # Threads that wait for one another sleep instead of spinning: beside a busy viewer that is several times faster.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    environment = {**_ENVIRONMENT, **os.environ}
     try:
         with open(run.log, "ab") as log:
             process = subprocess.Popen(

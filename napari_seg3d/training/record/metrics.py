@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from napari_seg3d.evaluation import Evaluation, EvaluationRow
 from napari_seg3d.files import write_error
-from napari_seg3d.training.runs import Run
-from napari_seg3d.training.trackers import Tracker, defined
+from napari_seg3d.training.record.trackers import Tracker, defined
+from napari_seg3d.training.runs.folder import Run
 
 _COLUMNS = ("iteration", "epoch", "elapsed", *EvaluationRow._fields, "stage")
 _TITLES = {"dice": "Dice", "precision": "precision", "recall": "recall", "f1": "F1"}

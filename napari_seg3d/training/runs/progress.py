@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.folder import Run
 
 _SECONDS_BETWEEN = 0.25
 

@@ -15,18 +15,18 @@ from napari_seg3d.datasets import Case, read_case_image
 from napari_seg3d.errors import Cancelled, ReadError
 from napari_seg3d.evaluation import Evaluation
 from napari_seg3d.inference import Model, Predictor, save_model
-from napari_seg3d.training.average import WeightAverage
-from napari_seg3d.training.cache import CachedCase
 from napari_seg3d.training.clock import Clock
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.metrics import MetricsLog
-from napari_seg3d.training.pictures import Overlay
-from napari_seg3d.training.previews import Previews
-from napari_seg3d.training.progress import ProgressEvents
-from napari_seg3d.training.runs import Run
-from napari_seg3d.training.stopping import EarlyStopping
-from napari_seg3d.training.trackers import open_trackers
-from napari_seg3d.training.validation import Validation, together, validate
+from napari_seg3d.training.judging.stopping import EarlyStopping
+from napari_seg3d.training.judging.validation import Validation, together, validate
+from napari_seg3d.training.learning.average import WeightAverage
+from napari_seg3d.training.record.metrics import MetricsLog
+from napari_seg3d.training.record.pictures import Overlay
+from napari_seg3d.training.record.previews import Previews
+from napari_seg3d.training.record.trackers import open_trackers
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.runs.progress import ProgressEvents
+from napari_seg3d.training.samples.cache import CachedCase
 
 if TYPE_CHECKING:
     import torch

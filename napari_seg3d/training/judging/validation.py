@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_seg3d.errors import Cancelled
 from napari_seg3d.evaluation import Evaluation, EvaluationRow, counts
 from napari_seg3d.inference import Predictor
-from napari_seg3d.training.cache import CachedCase
+from napari_seg3d.training.samples.cache import CachedCase
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterable
 
 from napari_seg3d.errors import Cancelled
-from napari_seg3d.training.discovery import find_runs
-from napari_seg3d.training.process_file import ProcessFile
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.discovery import find_runs
+from napari_seg3d.training.runs.folder import Run
+from napari_seg3d.training.runs.process_file import ProcessFile
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 

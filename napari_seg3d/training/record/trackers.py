@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.runs import Run
+from napari_seg3d.training.runs.folder import Run
 
 TrackerName = Literal["mlflow", "wandb"]
 _PROJECT = "napari-seg3d"
