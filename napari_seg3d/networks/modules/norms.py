@@ -13,7 +13,7 @@ def use_own_norms(network: nn.Module) -> None:
     """Replace the instance norms of a network by `InstanceNorm`, which computes the same; the weights stay, and so do their names."""
     for parent in list(network.modules()):
         for name, norm in parent.named_children():
-            if type(norm) in (nn.InstanceNorm2d, nn.InstanceNorm3d) and not norm.track_running_stats:
+            if isinstance(norm, nn.InstanceNorm2d | nn.InstanceNorm3d) and not norm.track_running_stats:
                 own = InstanceNorm(norm.num_features, norm.eps, affine=norm.affine)
                 own.weight, own.bias, own.training = norm.weight, norm.bias, norm.training
                 setattr(parent, name, own)
@@ -29,12 +29,12 @@ class InstanceNorm(_InstanceNorm):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features ``(N, C, ...)`` of the same shape, type and layout."""
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return nn.functional.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
         if _lies_well(features):
             weight = self.weight if self.affine else features.new_ones(self.num_features)
             bias = self.bias if self.affine else features.new_zeros(self.num_features)
-            result: Tensor = _ChannelsLastNorm.apply(features, weight, bias, self.eps)
+            result: Tensor = _ChannelsLastNorm.apply(features, weight, bias, self.eps)  # type: ignore[no-untyped-call]
             return result
         if len(features) == 1:
             return nn.functional.batch_norm(features, None, None, self.weight, self.bias, training=True, eps=self.eps)

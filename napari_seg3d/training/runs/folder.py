@@ -78,16 +78,20 @@ class Run:
 
     - ``state``: ``state`` (see :data:`State`), ``message``, ``fix``
     - ``progress``: ``what``, ``done``, ``total`` (while preparing and validating)
-    - ``plan``: what ``auto`` became: ``device``, ``precision``, ``spacing``, ``patch_size``, ``batch_size``, ``parameters``,
-      ``labels`` (value -> name), ``train_cases``, ``validation_cases``, ``iterations_per_epoch``
+    - ``plan``: what ``auto`` became: ``device``, ``precision``, ``spacing``, ``patch_size``, ``batch_size``, ``parameters``, ``labels``
+      (value -> name), ``reasons`` (of each: ``setting``, ``value``, ``why``), ``train_cases``, ``validation_cases``
     - ``step``: ``iteration``, ``epoch``, ``loss``, ``learning_rate``, ``elapsed`` (seconds since the first step), ``seconds_left``,
-      ``iterations_per_second``
-    - ``validation``: ``iteration``, ``epoch``, ``elapsed``, ``dice`` (label name -> mean over cases), ``mean_dice``,
-      ``cases`` (case id -> mean Dice), ``best`` (whether this is the best model so far)
-    - ``preview``: ``case``, ``image`` and ``mask`` (path of the source files), ``prediction`` (path below the run folder),
-      ``iteration``, ``epoch``
+      ``iterations_per_second``, ``samples_per_second``, ``wait_share`` (0 to 1), ``memory`` and ``device_memory`` (bytes)
+    - ``validation``: ``iteration``, ``epoch``, ``elapsed``, ``dice`` (label name -> mean over cases), ``mean_dice``, ``metrics`` (label
+      name -> all of them), ``metric`` and ``score`` (what the best is chosen by), ``cases`` (case id -> mean Dice), ``best`` (whether
+      this is the best model so far)
+    - ``preview``: ``case``, ``image`` and ``mask`` (path of the source files), ``unknown`` (voxels that nobody painted, or null),
+      ``prediction`` (path below the run folder), ``iteration``, ``epoch``, ``dice``
     - ``checkpoint``: ``file`` (below the run folder), ``iteration``
     - ``warning``: ``message``, ``fix``
+    - ``resumed``: ``iteration``; what was told after that step was taken back
+
+    In a cascade ``plan``, ``step``, ``validation``, ``preview`` and ``checkpoint`` name their ``stage``: ``find`` or ``segment``, else empty.
     """
 
     folder: Path
