@@ -15,7 +15,7 @@ from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import Run
 from napari_seg3d.viewer.session import session_of
 
-_DOCKS = ("Data", "Train", "Predict", "Look")
+_DOCKS = ("Data", "Train", "Runs", "Predict", "Look")
 _PATIENCE_SECONDS = 60.0
 
 
@@ -33,7 +33,7 @@ def open_tour(run: Run, case: Case, screenshots: Path | None) -> None:
     """
     viewer = napari.Viewer(title="napari-seg3d")
     viewer.window.resize(1366, 768)
-    data, train, predict, look = (viewer.window.add_plugin_dock_widget("napari-seg3d", name)[1] for name in _DOCKS)
+    data, train, runs, predict, look = (viewer.window.add_plugin_dock_widget("napari-seg3d", name)[1] for name in _DOCKS)
     session = session_of(viewer)
     data.open(dataset_folder())
     _until(lambda: session.data.report is not None)
@@ -41,21 +41,28 @@ def open_tour(run: Run, case: Case, screenshots: Path | None) -> None:
     _until(lambda: session.watch.status.ended and len(viewer.layers) > 0)
     train.come_forward()
     _picture(viewer, screenshots, "1-train")
+    runs.come_forward()
+    _until(lambda: any(history.run == run for history in session.runs.histories))
+    runs.table.choose([run])
+    _until(lambda: any(history.run == run for history in session.runs.compared))
+    runs.slider.back.click()
+    _until(lambda: session.epochs.shown is not None)
+    _picture(viewer, screenshots, "2-runs")
     data.come_forward()
     data.table.selectRow(0)
     _until(lambda: len(viewer.layers) > 3)
-    _picture(viewer, screenshots, "2-data")
+    _picture(viewer, screenshots, "3-data")
     predict.come_forward()
     session.preview.set_on(False)
     viewer.layers.clear()
     viewer.open(str(case.images[0]), plugin="napari-seg3d")
     predict.run_button.click()
     _until(lambda: session.prediction.job is None)
-    _picture(viewer, screenshots, "3-predict")
+    _picture(viewer, screenshots, "4-predict")
     look.come_forward()
     look.four.click()
     _until(lambda: session.labels.job is None)
-    _picture(viewer, screenshots, "4-look")
+    _picture(viewer, screenshots, "5-look")
     look.four.click()
     predict.come_forward()
     if screenshots is None:
