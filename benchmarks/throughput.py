@@ -29,13 +29,14 @@ import torch
 import torchio
 
 from napari_seg3d.datasets import Case, check_dataset, open_dataset
-from napari_seg3d.networks import build_network
+from napari_seg3d.networks import build_network, network_info
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.training.learning.learner import Learner
 from napari_seg3d.training.learning.speed import choose_layout
 from napari_seg3d.training.plan import Plan, plan_for
 from napari_seg3d.training.processes import Processes
+from napari_seg3d.training.runs.starting import ENVIRONMENT
 from napari_seg3d.training.samples.cache import prepare
 from napari_seg3d.training.samples.loader import Batches, make_loader
 from napari_seg3d.training.samples.sampling import make_sampler
@@ -75,7 +76,8 @@ def tutorial_batches(cases: list[Case], plan: Plan) -> Iterator[dict[str, dict[s
 def plain(cases: list[Case], plan: Plan, seconds: float, learns: bool) -> Speed:
     """Return the speed of the loop of the tutorial, or of its data alone."""
     device = torch.device(plan.accelerator)
-    network = build_network(plan.spec.network).to(device).train()
+    # As its library builds it, in the layout that torch gives it.
+    network = network_info(plan.spec.network.name).build(plan.spec.network).to(device).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
     values = torch.tensor(sorted(plan.spec.labels), device=device)
     batches = tutorial_batches(cases, plan)
@@ -139,7 +141,8 @@ def ours(cases: list[Case], plan: Plan, config: TrainConfig, seconds: float, lea
 def measured(name: str) -> Speed:
     """Run this script anew for one of both loops: neither then meets what the other has left behind."""
     command = [sys.executable, "-W", "ignore", *sys.argv, "--only", name]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**ENVIRONMENT, **os.environ} if name == "ours" else None
+    child = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     for line in child.stdout.splitlines():
         if line.startswith("{"):
             return Speed(**json.loads(line))

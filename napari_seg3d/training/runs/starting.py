@@ -21,7 +21,8 @@ from napari_seg3d.training.runs.process_file import ProcessFile
 
 _SECONDS_TO_LEAVE = 20
 
-_ENVIRONMENT = {
+#: Of a process that trains, unless the user's says otherwise.
+ENVIRONMENT = {
     # Threads that wait for one another sleep instead of spinning: beside a busy viewer that is several times faster.
     "OMP_WAIT_POLICY": "PASSIVE",
     # glibc keeps the memory of a step for the next one instead of asking the system for it, zeroed, each time: a tenth faster.
@@ -123,7 +124,7 @@ def _start(run: Run, config: TrainConfig, queue: bool) -> None:
     if config.device.devices > 1:
         together = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(config.device.devices)]
         module = [*together, *module]
-    environment = {**_ENVIRONMENT, **os.environ}
+    environment = {**ENVIRONMENT, **os.environ}
     try:
         with open(run.log, "ab") as log:
             process = subprocess.Popen(
