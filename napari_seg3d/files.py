@@ -52,6 +52,42 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a folder to fill, which need not exist yet; it becomes `path` when the block ends well, in place of what stood there.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the finished folder shall be. Missing parent folders are made.
+
+    Raises
+    ------
+    WriteError
+        The folder cannot be written or the disk is full. Whatever stood at `path` is untouched.
+    """
+    path = Path(path)
+    scratch: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        whole, aside = scratch / path.name, scratch / ".replaced"
+        yield whole
+        if path.exists():
+            path.rename(aside)
+        try:
+            whole.rename(path)
+        except OSError:
+            if aside.exists():
+                aside.rename(path)
+            raise
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with atomic_path(path) as temporary:

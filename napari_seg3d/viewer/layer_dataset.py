@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from napari.layers import Image, Labels
 
 from napari_seg3d.datasets import Case, Dataset, load_dataset, place_mask, save_dataset
 from napari_seg3d.errors import Cancelled, DatasetError, WriteError
-from napari_seg3d.files import write_error
+from napari_seg3d.files import atomic_folder
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.volumes import Volume, write_volume
 
@@ -70,13 +68,7 @@ def dataset_from_layers(
         raise DatasetError("One image is there twice.", "Join its masks in one labels layer, with a value for each label.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise WriteError(f"{target} holds something already.", "Choose a new or empty folder.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
-    except OSError as error:
-        raise write_error(target, error) from error
-    try:
-        whole = scratch / target.name
+    with atomic_folder(target) as whole:
         cases: list[Case] = []
         found: dict[int, set[str]] = defaultdict(set)
         modalities: set[str] = set()
@@ -97,13 +89,6 @@ def dataset_from_layers(
             whole, tuple(cases), labels, title=target.name, modality=modalities.pop() if len(modalities) == 1 else ""
         )
         save_dataset(dataset, whole)
-        if target.exists():
-            target.rmdir()
-        whole.rename(target)
-    except OSError as error:
-        raise write_error(target, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return load_dataset(target)
 
 

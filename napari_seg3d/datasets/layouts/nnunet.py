@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import re
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +19,7 @@ from napari_seg3d.datasets.layouts.decathlon import FILE_NAME as DESCRIPTION
 from napari_seg3d.datasets.reading import read_case_image, read_case_mask
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS
 from napari_seg3d.errors import Cancelled, DatasetError, WriteError
-from napari_seg3d.files import write_error
+from napari_seg3d.files import atomic_folder
 from napari_seg3d.volumes import Volume, smallest_integer, write_volume
 
 #: Which value of the export was which in the data set. It also tells that the folder is an export of ours.
@@ -104,13 +102,7 @@ def export_nnunet(
     masked = [case for case in cases if case.mask is not None]
     told = _Teller(len(masked) + len(cases), progress, cancelled)
     labels = _labels(dataset, masked, told)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
-    except OSError as error:
-        raise write_error(target, error) from error
-    try:
-        whole = scratch / target.name
+    with atomic_folder(target) as whole:
         written = _Written()
         for case in cases:
             _write_case(
@@ -118,24 +110,7 @@ def export_nnunet(
             )
             told.one_more()
         _describe(dataset, cases, sum(case.id not in test for case in masked), labels, name, written, whole)
-        _put(whole, target, scratch / "replaced")
-    except OSError as error:
-        raise write_error(target, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return target
-
-
-def _put(whole: Path, target: Path, aside: Path) -> None:
-    if not target.exists():
-        whole.rename(target)
-        return
-    target.rename(aside)
-    try:
-        whole.rename(target)
-    except OSError:
-        aside.rename(target)
-        raise
 
 
 class _Teller:
