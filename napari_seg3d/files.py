@@ -36,20 +36,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         The folder cannot be written or the disk is full. Whatever stood at `path` is untouched.
     """
     path = Path(path)
-    scratch: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    with _scratch_beside(path) as scratch:
         yield scratch / path.name
         written = sorted(scratch.iterdir(), key=lambda file: file.name == path.name)
         for file in written:
             _flush_to_disk(file)
             file.replace(path.parent / file.name)
-    except OSError as error:
-        raise write_error(path, error) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -67,10 +59,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         The folder cannot be written or the disk is full. Whatever stood at `path` is untouched.
     """
     path = Path(path)
-    scratch: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    with _scratch_beside(path) as scratch:
         whole, aside = scratch / path.name, scratch / ".replaced"
         yield whole
         if path.exists():
@@ -81,6 +70,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             if aside.exists():
                 aside.rename(path)
             raise
+
+
+@contextmanager
+def _scratch_beside(path: Path) -> Iterator[Path]:
+    """Give a folder on the disk of `path`, which is gone afterwards; errors of the system are told as those of `path`."""
+    scratch: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        yield scratch
     except OSError as error:
         raise write_error(path, error) from error
     finally:
