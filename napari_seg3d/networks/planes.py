@@ -13,6 +13,8 @@ T = TypeVar("T", bound=np.generic)
 Plane = Literal["axial", "coronal", "sagittal"]
 #: The axis of a canonical (RAS) volume ``(I, J, K)`` along which the slices of each plane are stacked.
 AXIS = MappingProxyType({"sagittal": 0, "coronal": 1, "axial": 2})
+#: The plane whose slices are stacked along each axis.
+PLANE_OF: tuple[Plane, Plane, Plane] = ("sagittal", "coronal", "axial")
 
 
 def as_slices(array: NDArray[T], plane: Plane) -> NDArray[T]:

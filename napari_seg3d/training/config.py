@@ -158,7 +158,10 @@ class TargetsConfig(_Section):
         description="With Painted = slices: along which plane was painted. auto: the plane with the fewest painted slices.",
     )
     background: Value | None = Field(
-        None, title="Painted background", description="With Painted = voxels: the value in the masks that stands for background."
+        None,
+        title="Painted background",
+        description="The value in the masks that stands for background. With Painted = voxels it must be painted. With Painted = slices a "
+        "dot of it says that a slice is empty, which helps most just beyond both ends of what you segment.",
     )
     ignore: Value | None = Field(
         None,

@@ -234,6 +234,17 @@ def test_unknown_and_painted_background_are_no_labels() -> None:
     assert plan.spec.labels == {1: "liver"}
 
 
+def test_a_few_painted_slices_are_learnt_in_2d_in_the_plane_that_was_painted() -> None:
+    config = _CONFIG.with_values({"targets.known": "slices"})
+    fingerprint = Fingerprint(_grids((64, 64, 64), (1, 1, 1)), {1: "organ"}, painted=(40, 3, 30))
+    plan = make_plan(config, fingerprint)
+    assert (plan.spec.network.dims, plan.spec.planes) == (2, ("coronal",))
+    said = make_plan(config.with_values({"targets.plane": "sagittal"}), fingerprint)
+    assert said.spec.planes == ("sagittal",)
+    assert make_plan(config.with_values({"network.dims": 3}), fingerprint).spec.network.dims == 3
+    assert make_plan(_CONFIG, fingerprint).spec.network.dims == 3, "where all is painted"
+
+
 def test_longer_runs_average_the_weights_over_more_steps() -> None:
     fingerprint = Fingerprint(_grids((35, 50, 35), (1, 1, 1)), {1: "head"})
     decays = [make_plan(_CONFIG.with_values({"optimization.minutes": minutes}), fingerprint).ema for minutes in (1, 15, 600)]

@@ -74,7 +74,8 @@ def examine(case: Case, declared: Mapping[int, str], merged: Mapping[int, int]) 
     stored = mask.source.header if mask is not None and mask.source is not None else None
     facts = _facts(channels, look.label_counts, _type_in(stored), thumbnail(first, _on_top(mask) if mask is not None else None))
     if mask is not None:
-        facts = replace(facts, labelled=_labelled(first, mask), overlapping=mask.data.shape[0] > 1)
+        labelled, painted = _labelled(first, mask), _painted_slices(mask)
+        facts = replace(facts, labelled=labelled, overlapping=mask.data.shape[0] > 1, painted=painted)
     look.facts = facts
     # A constant or broken image is like every other one.
     if not any(finding.kind == "broken image" for finding in look.notebook.findings):
@@ -264,6 +265,14 @@ def _labelled(image: Volume, mask: Volume) -> tuple[float, ...]:
     values = image.data[0][mask.data.any(axis=0)]
     values = values[:: max(1, values.size // _LABELLED)]
     return tuple(np.quantile(values, LABELLED_SHARES).tolist()) if values.size else ()
+
+
+def _painted_slices(mask: Volume) -> tuple[int, int, int]:
+    """Return in how many sagittal, coronal and axial slices something of a mask lies."""
+    marked = mask.grid.to_canonical(_on_top(mask) != 0)
+    flat = np.asarray(np.any(marked, axis=2))
+    axial = np.any(marked, axis=(0, 1))
+    return int(flat.any(axis=1).sum()), int(flat.any(axis=0).sum()), int(np.sum(axial))
 
 
 def _type_in(header: object) -> str:

@@ -38,6 +38,8 @@ class CaseFacts:
         Intensities of the first channel where a label lies: quantiles at the shares :data:`LABELLED_SHARES`; empty where there are none.
     overlapping : bool
         Whether labels of the mask overlap.
+    painted : three ints
+        Sagittal, coronal and axial slices in which something of the mask lies.
     thumbnail : bytes
         PNG of the slice where most is labelled, with the outlines of the labels; empty where nothing can be shown.
     """
@@ -57,6 +59,7 @@ class CaseFacts:
     mask_dtype: str = ""
     labelled: tuple[float, ...] = field(default=(), repr=False)
     overlapping: bool = False
+    painted: tuple[int, int, int] = (0, 0, 0)
     thumbnail: bytes = field(default=b"", repr=False)
 
     def millilitres(self, label: int) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from napari_seg3d.datasets import Report
+from napari_seg3d.networks.planes import PLANE_OF, Plane
 from napari_seg3d.volumes import Grid
 
 
@@ -34,6 +35,8 @@ class Fingerprint:
         Intensities under the labels, as many of each case; empty where they were not read.
     share : mapping of int to float
         Label value -> median share of a scan's voxels that it takes, over the scans that show it.
+    painted : three ints
+        Sagittal, coronal and axial slices in which something lies, over all masks.
     """
 
     grids: Sequence[Grid]
@@ -45,6 +48,14 @@ class Fingerprint:
     maximum: float = math.nan
     labelled: Sequence[float] = ()
     share: Mapping[int, float] = field(default_factory=dict)
+    painted: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def painted_plane(self) -> Plane:
+        """The plane with the fewest slices in which something lies: the one that was painted in, where masks are painted in part."""
+        # Axial comes first: of equals, it is what most people paint in.
+        axis = min((2, 1, 0), key=lambda axis: self.painted[axis])
+        return PLANE_OF[axis]
 
     @property
     def is_ct(self) -> bool:
@@ -84,4 +95,9 @@ def fingerprint_of(report: Report, cases: Collection[str] | None = None) -> Fing
         maximum=float(np.median([one.maximum for one in facts])) if facts else math.nan,
         labelled=tuple(value for one in facts for value in one.labelled),
         share={value: float(np.median(found)) for value, found in shares.items() if found},
+        painted=(
+            sum(one.painted[0] for one in facts),
+            sum(one.painted[1] for one in facts),
+            sum(one.painted[2] for one in facts),
+        ),
     )

@@ -78,7 +78,7 @@ def make_plan(config: TrainConfig, fingerprint: Fingerprint) -> Plan:
     accelerator = choose_accelerator(config.device.accelerator)
     precision = choose_precision(accelerator, config.device.precision)
     pipeline, reasons = explained_preprocessing(config, fingerprint)
-    samples = plan_samples(config, pipeline, fingerprint.grids)
+    samples = plan_samples(config, pipeline, fingerprint.grids, fingerprint.painted_plane)
     labels = labels_after(samples.pipeline, learnt_labels(fingerprint.labels, config.targets))
     if not labels:
         raise ConfigError("The preprocessing removes every label.", "Keep at least one.")

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.networks import network_info
-from napari_seg3d.networks.planes import AXIS, Plane
+from napari_seg3d.networks.planes import AXIS, PLANE_OF, Plane
 from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.training.plan.plan import Reason
 from napari_seg3d.transforms import Pipeline, grid_after
 from napari_seg3d.volumes import Grid
 
-_PLANE_OF: dict[int, Plane] = {axis: plane for plane, axis in AXIS.items()}  # type: ignore[misc]
 _ALONG = ({"R", "L"}, {"A", "P"}, {"S", "I"})
 
 
@@ -71,8 +70,19 @@ class Samples:
         return a, b, 1.0
 
 
-def plan_samples(config: TrainConfig, pipeline: Pipeline, grids: Sequence[Grid]) -> Samples:
+def plan_samples(config: TrainConfig, pipeline: Pipeline, grids: Sequence[Grid], painted: Plane = "axial") -> Samples:
     """Return what a sample is.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        What was asked for.
+    pipeline : Pipeline
+        The preprocessing.
+    grids : sequence of Grid
+        Native grids of the training cases.
+    painted : {"axial", "coronal", "sagittal"}
+        The plane that was painted in, where masks are painted in part.
 
     Raises
     ------
@@ -82,9 +92,13 @@ def plan_samples(config: TrainConfig, pipeline: Pipeline, grids: Sequence[Grid])
     wish = config.sampling
     dims, reasons = _dimensions(config, grids)
     context, planes = (wish.context, wish.planes) if dims == 2 else (0, wish.planes)
+    if dims == 2 and config.targets.known == "slices" and planes == ("axial",):
+        planes = (config.targets.plane if config.targets.plane != "auto" else painted,)
+        if planes != wish.planes:
+            reasons.append(Reason("sampling.planes", list(planes), "The slices that are painted."))
     if dims == 2 and pipeline.enabled and pipeline.enabled[-1].name == "ContextSlices":
         last = pipeline.enabled[-1]
-        context, planes = int(last.values["neighbours"]), (_PLANE_OF[int(last.values["axis"])],)
+        context, planes = int(last.values["neighbours"]), (PLANE_OF[int(last.values["axis"])],)
         pipeline = replace(pipeline, steps=tuple(step for step in pipeline.steps if step is not last))
         if (context, planes) != (wish.context, wish.planes):
             why = "The preprocessing ends in joining them; that is done when slices are drawn, so that the disk holds each slice once."
@@ -108,8 +122,8 @@ def plan_samples(config: TrainConfig, pipeline: Pipeline, grids: Sequence[Grid])
                 "Begin the preprocessing with ToCanonical.",
             )
         flat = {int(np.argmin(grid.shape)) for grid in processed if 1 in grid.shape}
-        if len(flat) == 1 and all(1 in grid.shape for grid in processed) and planes != (_PLANE_OF[min(flat)],):
-            planes = (_PLANE_OF[flat.pop()],)
+        if len(flat) == 1 and all(1 in grid.shape for grid in processed) and planes != (PLANE_OF[min(flat)],):
+            planes = (PLANE_OF[flat.pop()],)
             reasons.append(Reason("sampling.planes", list(planes), "Each scan is one slice, of this plane."))
     return Samples(dims, planes, context, pipeline, processed, tuple(reasons))
 
@@ -124,6 +138,12 @@ def _dimensions(config: TrainConfig, grids: Sequence[Grid]) -> tuple[Literal[2, 
         dims, why = 2, "Each scan is one slice."
     elif config.sampling.context or len(config.sampling.planes) > 1:
         dims, why = 2, "Context slices or several planes were asked for, which only 2D networks have."
+    elif config.targets.known == "slices":
+        # Measured (docs/measured.md): a 3D network fills slices that are far from all painted ones.
+        dims, why = (
+            2,
+            "Only some slices are painted: a network for slices learns all that it meets later, one for volumes does not.",
+        )
     else:
         dims, why = 3, "The scans are volumes: a 3D network sees what lies above and below."
     chosen: Literal[2, 3] = 2 if dims == 2 else 3

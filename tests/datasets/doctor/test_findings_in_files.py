@@ -373,3 +373,13 @@ def test_the_planted_faults_of_the_bad_hippocampus(shared_data: Path) -> None:
 
 def test_the_limit_of_what_is_read() -> None:
     assert examine.LARGE == 8_000_000_000
+
+
+def test_painted_slices_are_counted_along_the_patients_axes(folder: Path) -> None:
+    mask = np.zeros((8, 9, 10), np.uint8)
+    mask[2:5, 3, 1:8] = 1
+    turned = np.array([[0, 0, -1.0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # I runs to anterior, J up, K to the left
+    write(folder / "images" / "turned.nii.gz", tissue(90, (8, 9, 10)), turned)
+    write(folder / "labels" / "turned.nii.gz", mask, turned)
+    facts = check_dataset(open_dataset(folder)).facts["turned"]
+    assert facts.painted == (7, 3, 1)
