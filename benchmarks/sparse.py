@@ -28,7 +28,6 @@ from napari_seg3d.inference import Predictor
 from napari_seg3d.training import TrainConfig, start_run
 from napari_seg3d.volumes import Volume, read_volume, write_volume
 
-
 _EMPTY = 250  # the value of the dots in slices that are empty
 
 
