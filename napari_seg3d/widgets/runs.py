@@ -143,6 +143,7 @@ class RunsDock(Dock):
         self.resume_button.clicked.connect(self._resume)
         self.more_button = QToolButton()
         self.more_button.setText("More")
+        self.more_button.setStyleSheet("QToolButton { padding: 4px 16px 4px 8px; }")  # room for the arrow of the menu
         self.more_button.setToolTip("<p>What else can be done with the chosen run.</p>")
         self.more_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(self.more_button)
