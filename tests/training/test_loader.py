@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -76,7 +77,12 @@ def test_loader_processes_change_nothing_and_are_told_when_they_end(cached: list
 
 def _spawned() -> set[int]:
     """Return the numbers of the processes that this one has started with Python's spawn."""
-    return {child.pid for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())}
+    found = set()
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # one that has ended says nothing about itself
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 def test_what_is_wrong_with_a_sample_is_told_in_words() -> None:

@@ -242,6 +242,7 @@ def test_a_few_painted_slices_are_learnt_in_2d_in_the_plane_that_was_painted() -
     said = make_plan(config.with_values({"targets.plane": "sagittal"}), fingerprint)
     assert said.spec.planes == ("sagittal",)
     assert make_plan(config.with_values({"network.dims": 3}), fingerprint).spec.network.dims == 3
+    assert make_plan(config.with_values({"sampling.patch_size": [16, 16, 16]}), fingerprint).spec.network.dims == 3
     assert make_plan(_CONFIG, fingerprint).spec.network.dims == 3, "where all is painted"
 
 

@@ -32,8 +32,9 @@ def test_a_run_leaves_everything_that_it_promises(finished_run: Run, quick_confi
     folder = finished_run.folder
     assert finished_run.config() == quick_config
     assert (folder / "run.yaml").read_text() == quick_config.to_yaml()
-    for name in ("environment.json", "train.log", "checkpoints/best.pt", "checkpoints/last.pt"):
+    for name in ("environment.json", "checkpoints/best.pt", "checkpoints/last.pt"):
         assert (folder / name).stat().st_size > 0, name
+    assert "Traceback" not in finished_run.log.read_text()  # empty, where nothing was printed
     assert any((folder / "tensorboard").iterdir())
     assert not list(folder.rglob(".writing-*"))
     with open(folder / "split.csv") as handle:

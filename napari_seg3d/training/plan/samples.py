@@ -138,7 +138,7 @@ def _dimensions(config: TrainConfig, grids: Sequence[Grid]) -> tuple[Literal[2, 
         dims, why = 2, "Each scan is one slice."
     elif config.sampling.context or len(config.sampling.planes) > 1:
         dims, why = 2, "Context slices or several planes were asked for, which only 2D networks have."
-    elif config.targets.known == "slices":
+    elif config.targets.known == "slices" and (config.sampling.patch_size == "auto" or config.sampling.patch_size[2] == 1):
         # Measured (docs/measured.md): a 3D network fills slices that are far from all painted ones.
         dims, why = (
             2,
