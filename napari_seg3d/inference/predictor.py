@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from napari_seg3d.errors import Cancelled, ModelError
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
 from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision
-from napari_seg3d.inference.home import bring_home
+from napari_seg3d.inference.engines import EngineName, Engines
+from napari_seg3d.inference.home import bring_home, bring_slabs_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
 from napari_seg3d.inference.slices import slice_probabilities
-from napari_seg3d.inference.windows import CancelCheck, Progress, Tiling, Watch, activated, blended
+from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated, blended, slabs
 from napari_seg3d.networks import build_network, network_info
 from napari_seg3d.networks.planes import AXIS
 from napari_seg3d.transforms import Pipeline, channels_after, preprocess
@@ -69,6 +70,8 @@ class Predictor:
         What to call it.
     roi : Predictor, optional
         The first network of a cascade: it looks at the whole scan, and this one at the box around what it finds (`spec.crop`).
+    engine : {"torch", "openvino", "auto"}
+        What computes on a CPU; auto measures both. A network that still learns is computed by torch.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Predictor:
         precision: str,
         name: str = "model",
         roi: Predictor | None = None,
+        engine: EngineName = "torch",
     ) -> None:
         self.spec = spec
         self.name = name
@@ -87,9 +91,10 @@ class Predictor:
         self.roi = roi
         self._accelerator = accelerator
         self._precision = precision
+        self._engines = Engines(network, self._forward, precision, engine) if accelerator == "cpu" else None
 
     @classmethod
-    def load(cls, path: str | Path, accelerator: str = "auto", precision: str = "auto") -> Predictor:
+    def load(cls, path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "auto") -> Predictor:
         """Return the model in a checkpoint file, ready to predict.
 
         Raises
@@ -103,10 +108,12 @@ class Predictor:
         model = load_model(path)
         device = choose_accelerator(accelerator)
         name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
-        return cls._of(model, path, device, choose_precision(device, precision), name)
+        return cls._of(model, path, device, choose_precision(device, precision), name, engine)
 
     @classmethod
-    def _of(cls, model: Model, path: Path, accelerator: Accelerator, precision: Precision, name: str) -> Predictor:
+    def _of(
+        cls, model: Model, path: Path, accelerator: Accelerator, precision: Precision, name: str, engine: EngineName
+    ) -> Predictor:
         import torch
 
         network = build_network(model.spec.network)
@@ -117,8 +124,8 @@ class Predictor:
                 f"The weights in {path} do not fit its network.", "The file is damaged: take another checkpoint."
             ) from error
         network = network.to(torch.device(accelerator)).eval()
-        roi = cls._of(model.roi, path, accelerator, precision, name) if model.roi is not None else None
-        return cls(model.spec, network, accelerator, precision, name, roi)
+        roi = cls._of(model.roi, path, accelerator, precision, name, engine) if model.roi is not None else None
+        return cls(model.spec, network, accelerator, precision, name, roi, engine)
 
     @property
     def labels(self) -> dict[int, str]:
@@ -219,8 +226,12 @@ class Predictor:
         array of shape (T, I, J, K)
             On `native`. Exclusive labels: T = 1, class indices. Overlapping ones: 0 and 1 for each label, by rising value.
         """
-        probabilities, grid = self.probabilities(image, grid, mode, progress, cancelled)
-        return bring_home(probabilities, grid, native, self.spec.targets)
+        if self.spec.network.dims == 2 or self._is_coarse:
+            probabilities, grid = self.probabilities(image, grid, mode, progress, cancelled)
+            return bring_home(probabilities, grid, native, self.spec.targets)
+        # Along the longest axis what is kept of the probabilities is smallest.
+        axis = int(np.argmax(image.shape[1:]))
+        return bring_slabs_home(self._slabs(image, mode, progress, cancelled, axis), grid, native, self.spec.targets, axis)
 
     def probabilities(
         self,
@@ -244,30 +255,41 @@ class Predictor:
         Grid
             That of the image, or the coarser one of such a network.
         """
-        import torch
+        spec, tile = self.spec, self._tile(mode)
+        if spec.network.dims == 2:
+            seen = slice_probabilities(
+                self._computed(image.shape[1]), image, spec.planes, spec.context, tile, spec.targets, progress, cancelled
+            )
+            return seen, grid
+        tiling, lowest = tile(image.shape[1:]), float(image.min())
+        watch = Watch(len(tiling.corners), progress, cancelled)
+        if self._is_coarse:
+            padded = tiling.pad(image[np.newaxis], lowest)
+            logits = next(self._forward(padded) for _ in watch.over(tiling.corners))
+            grid = coarse_grid(grid, tiling, logits.shape[2:])
+        else:
+            logits = blended(self._computed(len(tiling.corners)), image[np.newaxis], tiling, lowest, watch)
+        return activated(logits, spec.targets)[0].numpy(), grid
 
-        spec = self.spec
-        dims, is_coarse = spec.network.dims, network_info(spec.network.name).answers != "voxels"
-        tile: Callable[[tuple[int, ...]], Tiling] = (
-            partial(Tiling.whole, divisor=spec.network.divisor[:dims])
-            if is_coarse or (spec.mode if mode == "auto" else mode) == "whole"
-            else partial(Tiling, window=spec.patch_size[:dims])
-        )
-        with torch.inference_mode():
-            if dims == 2:
-                seen = slice_probabilities(
-                    self._forward, image, spec.planes, spec.context, tile, spec.targets, progress, cancelled
-                )
-                return seen, grid
-            tiling, lowest = tile(image.shape[1:]), float(image.min())
-            watch = Watch(len(tiling.corners), progress, cancelled)
-            if is_coarse:
-                padded = tiling.pad(image[np.newaxis], lowest)
-                logits = next(self._forward(padded) for _ in watch.over(tiling.corners))
-                grid = coarse_grid(grid, tiling, logits.shape[2:])
-            else:
-                logits = blended(self._forward, image[np.newaxis], tiling, lowest, watch)
-            return activated(logits, spec.targets)[0].numpy(), grid
+    def _slabs(
+        self, image: NDArray[np.float32], mode: Mode, progress: Progress | None, cancelled: CancelCheck | None, axis: int
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the probabilities ``(channels, i, j, k)`` of slabs along an axis, each with its first voxel."""
+        tiling, lowest = self._tile(mode)(image.shape[1:]), float(image.min())
+        watch = Watch(len(tiling.corners), progress, cancelled)
+        for first, logits in slabs(self._computed(len(tiling.corners)), image[np.newaxis], tiling, lowest, watch, axis):
+            yield first, activated(logits, self.spec.targets)[0].numpy()
+
+    def _tile(self, mode: Mode) -> Callable[[tuple[int, ...]], Tiling]:
+        """Return what lays the windows for images or slices with the given sides."""
+        dims = self.spec.network.dims
+        if self._is_coarse or (self.spec.mode if mode == "auto" else mode) == "whole":
+            return partial(Tiling.whole, divisor=self.spec.network.divisor[:dims])
+        return partial(Tiling, window=self.spec.patch_size[:dims])
+
+    @property
+    def _is_coarse(self) -> bool:
+        return network_info(self.spec.network.name).answers != "voxels"
 
     def _classes_of(
         self, volume: Volume, mode: Mode, progress: Progress | None, cancelled: CancelCheck | None
@@ -330,6 +352,13 @@ class Predictor:
     def _has_channels(self) -> bool:
         return self.spec.targets == "overlapping" and len(self.labels) > 1
 
+    def _computed(self, count: int) -> Forward:
+        """Return what computes the network for about `count` windows: the faster engine."""
+        engines = self._engines
+        if engines is None:
+            return self._forward
+        return lambda images: engines.engine_for(images.shape, count).forward(images)
+
     def _forward(self, images: NDArray[np.float32]) -> torch.Tensor:
         import torch
 
@@ -338,5 +367,6 @@ class Predictor:
         layout = torch.channels_last_3d if batch.ndim == 5 else torch.channels_last
         batch = batch.to(self._accelerator, memory_format=layout)
         dtype = torch.float16 if self._precision == "16" else torch.bfloat16
-        with torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
+        # Not inference mode: its tensors could not be changed in place by whoever gets them.
+        with torch.no_grad(), torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
             return self.network(batch).float().cpu()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Where the windows lie in which a network sees an image (`Tiling`), and how their answers become one (`blended`).
+"""Where the windows lie in which a network sees an image (`Tiling`), and how their answers become one (`slabs`, `blended`).
 
 Images and slices alike: everything here is for any number of spatial axes.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import reduce
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
@@ -25,7 +26,8 @@ Progress = Callable[[int, int], None]
 CancelCheck = Callable[[], bool]
 #: Images ``(N, C, *sides)`` to logits ``(N, channels, *sides)``, float32 and on the CPU.
 Forward = Callable[[NDArray[np.float32]], "torch.Tensor"]
-_OVERLAP = 0.5
+#: How the answers of windows that overlap are weighted.
+Blending = Literal["gaussian", "hann", "average", "crop"]
 
 
 class Watch:
@@ -64,10 +66,18 @@ class Tiling:
         Of the image.
     window : tuple of int
         Sides of a window; an image that is smaller along an axis is padded on both sides.
+    overlap : float
+        Which share of a window the next one sees again, 0 to 0.9.
+    blending : {"gaussian", "hann", "average", "crop"}
+        How answers are weighted where windows overlap. gaussian: sigma an eighth of the window, as in nnU-Net (Isensee et al., Nature
+        Methods 2021), because a network is least sure at the border of what it sees; hann: a raised cosine; average: all alike; crop: that
+        of the window whose centre is nearest.
     """
 
     sides: tuple[int, ...]
     window: tuple[int, ...]
+    overlap: float = 0.5
+    blending: Blending = "gaussian"
 
     @classmethod
     def whole(cls, sides: Sequence[int], divisor: Sequence[int]) -> Tiling:
@@ -86,9 +96,34 @@ class Tiling:
         return tuple(slice(first, first + side) for first, side in zip(before, self.sides, strict=True))
 
     @property
+    def starts(self) -> tuple[list[int], ...]:
+        """First voxels of the windows along each axis of the padded image."""
+        return tuple(_starts(side, window, self.overlap) for side, window in zip(self.padded, self.window, strict=True))
+
+    @property
     def corners(self) -> list[tuple[int, ...]]:
-        """First voxel of each window in the padded image. Half of a window overlaps with the next."""
-        return list(product(*(_starts(side, window) for side, window in zip(self.padded, self.window, strict=True))))
+        """First voxel of each window in the padded image."""
+        return list(product(*self.starts))
+
+    def weights(self) -> list[list[NDArray[np.float32]]]:
+        """Return along each axis, for each of its starts, the weights of a window there; those of all windows at a voxel sum to one.
+
+        The weight of a voxel in a window is the product of those of the axes, so that they sum to one in the image, too.
+        """
+        found = []
+        for starts, window, side in zip(self.starts, self.window, self.padded, strict=True):
+            profile = _profile(window, self.blending)
+            if self.blending == "crop":
+                centres = np.array(starts) + (window - 1) / 2
+                nearest = np.abs(np.arange(side)[:, None] - centres).argmin(axis=1)
+                raw = [(nearest[start : start + window] == place).astype(np.float64) for place, start in enumerate(starts)]
+            else:
+                raw = [profile] * len(starts)
+            total = np.zeros(side)
+            for start, weights in zip(starts, raw, strict=True):
+                total[start : start + window] += weights
+            found.append([np.asarray(w / total[s : s + window], np.float32) for s, w in zip(starts, raw, strict=True)])
+        return found
 
     def pad(self, images: NDArray[np.float32], lowest: float) -> NDArray[np.float32]:
         """Return ``(..., *sides)`` as ``(..., *padded)``, with the value `lowest` around it."""
@@ -99,11 +134,12 @@ class Tiling:
         return np.pad(images, [(0, 0)] * leading + edges, constant_values=lowest)
 
 
-def blended(network: Forward, images: NDArray[np.float32], tiling: Tiling, lowest: float, watch: Watch) -> torch.Tensor:
-    """Return the logits of images that are seen window by window.
+def slabs(
+    network: Forward, images: NDArray[np.float32], tiling: Tiling, lowest: float, watch: Watch, axis: int = 0
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the logits of images that are seen window by window, slab after slab, each as soon as no window adds to it any more.
 
-    Where windows overlap, their logits are weighted with a Gaussian whose sigma is an eighth of the window, as in nnU-Net (Isensee et
-    al., Nature Methods 2021), because a network is least sure at the border of what it sees.
+    Only the slab that windows still add to is kept, so the memory does not grow with the image along `axis`.
 
     Parameters
     ----------
@@ -114,14 +150,19 @@ def blended(network: Forward, images: NDArray[np.float32], tiling: Tiling, lowes
     tiling : Tiling
         The windows.
     lowest : float
-        With what images smaller than a window are padded.
+        With what images smaller than a window are padded. A window that holds nothing else (the air around the patient, clipped) is
+        answered once: the network would say the same each time.
     watch : Watch
         Told of each window.
+    axis : int
+        Along which of the sides the slabs follow one another.
 
-    Returns
-    -------
+    Yields
+    ------
+    int
+        First voxel of the slab along `axis`.
     tensor of shape (N, channels, *sides)
-        float32, on the CPU.
+        float32, on the CPU; shorter along `axis`.
 
     Raises
     ------
@@ -130,24 +171,52 @@ def blended(network: Forward, images: NDArray[np.float32], tiling: Tiling, lowes
     """
     import torch
 
+    padded, ndim = tiling.pad(images, lowest), len(tiling.sides)
     every = (slice(None), slice(None))  # image and channel
-    padded, corners, inside = tiling.pad(images, lowest), tiling.corners, (*every, *tiling.place)
-    if len(corners) == 1:
-        return next(network(padded) for _ in watch.over(corners))[inside]
-    weight = torch.from_numpy(_gaussian(tiling.window))
-    weights = torch.zeros(tiling.padded)
-    total: torch.Tensor | None = None
-    for corner in watch.over(corners):
-        window = tuple(slice(start, start + side) for start, side in zip(corner, tiling.window, strict=True))
-        logits = network(padded[(*every, *window)])
-        if total is None:
-            total = torch.zeros((*logits.shape[:2], *tiling.padded))
-        total[(*every, *window)] += logits * weight
-        weights[window] += weight
-    assert total is not None  # there is always at least one window
-    # In place: two copies of all classes of a large volume are what peers run out of memory with.
-    total /= weights
-    return total[inside]
+    first, last = tiling.place[axis].start, tiling.place[axis].stop
+    across = tuple(slice(None) if at == axis else side for at, side in enumerate(tiling.place))
+    if len(tiling.corners) == 1:
+        yield 0, next(network(padded) for _ in watch.over(tiling.corners))[(*every, *tiling.place)]
+        return
+    depth, starts, weights = tiling.window[axis], tiling.starts, tiling.weights()
+    places = sorted(product(*(range(len(along)) for along in starts)), key=lambda place: place[axis])
+    empty: torch.Tensor | None = None  # what the network says where there is nothing
+    ring: torch.Tensor | None = None  # plane p of the padded image is its plane p % depth
+    for row, windows in groupby(watch.over(places), key=lambda place: place[axis]):
+        start = starts[axis][row]
+        turn = start % depth
+        for place in windows:
+            box = tuple(slice(along[at], along[at] + side) for along, at, side in zip(starts, place, tiling.window, strict=True))
+            seen = padded[(*every, *box)]
+            is_empty = bool((seen == lowest).all())
+            logits = empty if is_empty and empty is not None else network(seen)
+            if is_empty:
+                empty = logits
+            if ring is None:
+                shape = [depth if at == axis else side for at, side in enumerate(tiling.padded)]
+                ring = torch.zeros((*logits.shape[:2], *shape))
+            weight = reduce(np.multiply.outer, [along[at] for along, at in zip(weights, place, strict=True)])
+            weighted = (logits * torch.from_numpy(weight)).movedim(axis - ndim, 0)
+            below = (*every, *(slice(None) if at == axis else side for at, side in enumerate(box)))
+            target = ring[below].movedim(axis - ndim, 0)
+            target[turn:] += weighted[: depth - turn]
+            target[:turn] += weighted[depth - turn :]
+        assert ring is not None  # a row has at least one window
+        end = starts[axis][row + 1] if row + 1 < len(starts[axis]) else tiling.padded[axis]
+        planes = torch.from_numpy(np.arange(start, end) % depth)
+        done = ring.movedim(axis - ndim, 0)
+        inside = slice(max(first, start) - start, max(min(last, end) - start, 0))
+        if inside.start < inside.stop:
+            slab = done[planes[inside]].movedim(0, axis - ndim)
+            yield max(first, start) - first, slab[(*every, *across)]
+        done[planes] = 0
+
+
+def blended(network: Forward, images: NDArray[np.float32], tiling: Tiling, lowest: float, watch: Watch) -> torch.Tensor:
+    """Return the logits of images that are seen window by window, all at once; the parameters are those of `slabs`."""
+    import torch
+
+    return torch.cat([logits for _, logits in slabs(network, images, tiling, lowest, watch)], dim=2)
 
 
 def activated(logits: torch.Tensor, targets: Literal["exclusive", "overlapping"]) -> torch.Tensor:
@@ -157,17 +226,17 @@ def activated(logits: torch.Tensor, targets: Literal["exclusive", "overlapping"]
     return torch.softmax(logits, dim=1, out=logits) if targets == "exclusive" else torch.sigmoid_(logits)
 
 
-def _starts(side: int, window: int) -> list[int]:
+def _starts(side: int, window: int, overlap: float) -> list[int]:
     """Return evenly spaced starts that cover `side`, the last window ending exactly at its end."""
-    step = max(1, int(window * (1 - _OVERLAP)))
+    step = max(1, int(window * (1 - overlap)))
     count = -(-(side - window) // step) + 1
     return [0] if count == 1 else [round(n * (side - window) / (count - 1)) for n in range(count)]
 
 
-def _gaussian(sides: Sequence[int]) -> NDArray[np.float32]:
-    profile = np.ones((), dtype=np.float64)
-    for side in sides:
-        axis = np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2)
-        profile = np.multiply.outer(profile, axis)
-    # Never zero, so that a voxel seen only by a window's corner still has an answer.
-    return np.asarray(np.clip(profile / profile.max(), 1e-3, None), dtype=np.float32)
+def _profile(side: int, blending: Blending) -> NDArray[np.float64]:
+    """Return the weights along a window; never zero, so that a voxel seen only by a window's corner still has an answer."""
+    if blending == "hann":
+        return np.asarray(np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2)
+    if blending == "gaussian":
+        return np.asarray(np.clip(np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2), 1e-2, None))
+    return np.ones(side)

@@ -1,0 +1,136 @@
+"""What computes a network: torch everywhere, or OpenVINO on CPUs, whichever was measured to be faster."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_seg3d.errors import ConfigError
+from napari_seg3d.files import user_folder
+from napari_seg3d.inference.offline import import_openvino
+
+if TYPE_CHECKING:
+    import torch
+
+EngineName = Literal["auto", "torch", "openvino"]
+#: Fewer windows than this take torch less time than OpenVINO needs to get ready.
+WORTH_COMPILING = 8
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Computes a network.
+
+    Parameters
+    ----------
+    name : {"torch", "openvino"}
+        Which one.
+    forward : callable
+        Images ``(N, C, *sides)`` to logits ``(N, channels, *sides)``, float32 and on the CPU.
+    seconds : float
+        What a window took when it was measured; NaN where it was not.
+    """
+
+    name: Literal["torch", "openvino"]
+    forward: Callable[[NDArray[np.float32]], torch.Tensor]
+    seconds: float = float("nan")
+
+
+class Engines:
+    """The engines of a network on a CPU, one for each shape of its input, chosen once and kept.
+
+    Parameters
+    ----------
+    network : torch module
+        In evaluation mode.
+    torch_forward : callable
+        What computes it with torch.
+    precision : {"32", "bf16"}
+        Of both.
+    wish : {"auto", "torch", "openvino"}
+        auto measures both.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        torch_forward: Callable[[NDArray[np.float32]], torch.Tensor],
+        precision: str,
+        wish: EngineName,
+    ) -> None:
+        self._network, self._precision, self._wish = network, precision, wish
+        self._torch = torch_forward
+        self._chosen: dict[tuple[int, ...], Engine] = {}
+        #: Why OpenVINO is not used although it might be, for the user; empty where there is nothing to say.
+        self.note = ""
+
+    def engine_for(self, shape: tuple[int, ...], count: int) -> Engine:
+        """Return the engine for `count` images of a shape ``(N, C, *sides)``.
+
+        Raises
+        ------
+        ConfigError
+            OpenVINO was asked for and is not installed, or cannot compute this network.
+        """
+        if self._wish == "torch" or (self._wish == "auto" and count < WORTH_COMPILING and shape not in self._chosen):
+            return Engine("torch", self._torch)
+        if shape not in self._chosen:
+            self._chosen[shape] = self._choose(shape)
+        return self._chosen[shape]
+
+    def _choose(self, shape: tuple[int, ...]) -> Engine:
+        try:
+            compiled = _compiled(self._network, shape, self._precision)
+        except ConfigError as error:
+            if self._wish == "openvino":
+                raise
+            self.note = f"torch computes: {error.what}"
+            _log.info("%s", error)
+            return Engine("torch", self._torch)
+        if self._wish == "openvino":
+            return Engine("openvino", compiled)
+        engines = [Engine("torch", self._torch), Engine("openvino", compiled)]
+        measured = [Engine(engine.name, engine.forward, _seconds(engine.forward, shape)) for engine in engines]
+        return min(measured, key=lambda engine: engine.seconds)
+
+
+def _compiled(network: torch.nn.Module, shape: tuple[int, ...], precision: str) -> Callable[[NDArray[np.float32]], Any]:
+    """Return the network as OpenVINO computes it for images of one shape; what it compiled is kept on the disk."""
+    import torch
+
+    openvino = import_openvino()
+    try:
+        with torch.no_grad():
+            model = openvino.convert_model(network, example_input=torch.zeros(shape), input=[openvino.PartialShape(list(shape))])
+        core = openvino.Core()
+        core.set_property({"CACHE_DIR": str(user_folder("cache") / "openvino")})
+        hint = openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32
+        request = core.compile_model(
+            model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        ).create_infer_request()
+    except Exception as error:  # it raises whatever its C++ does
+        raise ConfigError(
+            f"OpenVINO cannot compute this network ({str(error).strip().splitlines()[0][:200]}).", "Choose torch as the engine."
+        ) from error
+
+    def forward(images: NDArray[np.float32]) -> torch.Tensor:
+        # The request keeps its memory: the answer is copied before the next one overwrites it.
+        answer = request.infer({0: np.ascontiguousarray(images)}, share_inputs=True)[0]
+        return torch.from_numpy(np.array(answer, dtype=np.float32))
+
+    return forward
+
+
+def _seconds(forward: Callable[[NDArray[np.float32]], Any], shape: tuple[int, ...]) -> float:
+    images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    forward(images)
+    start = time.perf_counter()
+    forward(images)
+    return time.perf_counter() - start

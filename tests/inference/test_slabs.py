@@ -1,0 +1,163 @@
+"""Slab by slab gives what all at once gives: no seam, no shift, nothing kept."""
+
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_seg3d.inference.home import bring_home, bring_slabs_home
+from napari_seg3d.inference.windows import Tiling, Watch, slabs
+from napari_seg3d.volumes import Grid
+
+_BLENDINGS = ["gaussian", "hann", "average", "crop"]
+
+
+def _same(batch: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(batch.copy())
+
+
+def _naive(network, images: np.ndarray, tiling: Tiling) -> np.ndarray:
+    """Every patch, full buffers, and the weights as the documentation says them."""
+    padded = tiling.pad(images, float(images.min()))
+    total, weights = np.zeros((1, 3, *tiling.padded)), np.zeros(tiling.padded)
+    for corner in tiling.corners:
+        box = tuple(slice(start, start + side) for start, side in zip(corner, tiling.window, strict=True))
+        weight = np.ones(tiling.window)
+        for axis, side in enumerate(tiling.window):
+            profile = np.ones(side)
+            if tiling.blending == "gaussian":
+                profile = np.maximum(np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2), 0.01)
+            elif tiling.blending == "hann":
+                profile = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2
+            weight = weight * profile.reshape([-1 if at == axis else 1 for at in range(3)])
+        total[(..., *box)] += network(padded[(..., *box)]).numpy() * weight
+        weights[box] += weight
+    return (total / weights)[(..., *tiling.place)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sides=st.tuples(*[st.integers(1, 23)] * 3),
+    window=st.tuples(*[st.sampled_from([3, 4, 8, 11])] * 3),
+    overlap=st.sampled_from([0.0, 0.25, 0.5, 0.75]),
+    blending=st.sampled_from(_BLENDINGS),
+    axis=st.integers(0, 2),
+)
+def test_a_network_that_returns_its_input_gives_it_back(sides, window, overlap, blending, axis) -> None:
+    images = np.random.default_rng(1).normal(size=(1, 2, *sides)).astype(np.float32)
+    tiling = Tiling(sides, window, overlap, blending)
+    found, end = [], 0
+    for first, slab in slabs(_same, images, tiling, float(images.min()), Watch(1), axis):
+        assert first == end
+        end += slab.shape[2 + axis]
+        found.append(slab)
+    np.testing.assert_allclose(torch.cat(found, dim=2 + axis).numpy(), images, atol=1e-5)
+
+
+def _looks_around(batch: np.ndarray) -> torch.Tensor:
+    """A network whose answer depends on where in the window a voxel lies."""
+    shape = batch.shape[2:]
+    ramp = sum(np.arange(side).reshape([-1 if at == axis else 1 for at in range(3)]) for axis, side in enumerate(shape))
+    mean = batch.mean(axis=(2, 3, 4), keepdims=True)
+    return torch.from_numpy(np.concatenate([batch + ramp, batch * mean, np.zeros_like(batch) + ramp], axis=1).astype(np.float32))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sides=st.tuples(*[st.integers(5, 20)] * 3),
+    overlap=st.sampled_from([0.0, 0.5, 0.75]),
+    blending=st.sampled_from(["gaussian", "hann", "average"]),
+    axis=st.integers(0, 2),
+)
+def test_it_equals_the_naive_sum(sides, overlap, blending, axis) -> None:
+    images = np.random.default_rng(2).normal(size=(1, 1, *sides)).astype(np.float32)
+    tiling = Tiling(sides, (8, 6, 8), overlap, blending)
+    found = torch.cat([slab for _, slab in slabs(_looks_around, images, tiling, float(images.min()), Watch(1), axis)], 2 + axis)
+    np.testing.assert_allclose(found.numpy(), _naive(_looks_around, images, tiling), rtol=1e-4, atol=1e-4)
+
+
+def test_with_crop_each_voxel_is_that_of_the_nearest_window() -> None:
+    seen = iter(range(100))
+    images = np.random.default_rng(3).normal(size=(1, 1, 20, 4, 4)).astype(np.float32)
+    tiling = Tiling((20, 4, 4), (8, 4, 4), 0.5, "crop")
+    found = torch.cat(
+        [slab for _, slab in slabs(lambda batch: torch.full(batch.shape, float(next(seen))), images, tiling, -9.0, Watch(1))], 2
+    )
+    assert tiling.starts[0] == [0, 4, 8, 12]
+    assert found[0, 0, :, 0, 0].tolist() == [0.0] * 6 + [1.0] * 4 + [2.0] * 4 + [3.0] * 6
+
+
+def test_air_is_answered_once_and_told_all_the_same() -> None:
+    images = np.full((1, 1, 32, 16, 16), -3.0, np.float32)
+    images[..., 20:24, 4:8, 4:8] = 1
+    asked, told = [], []
+
+    def network(batch: np.ndarray) -> torch.Tensor:
+        asked.append(batch.max())
+        return torch.from_numpy(batch * 2)
+
+    tiling = Tiling((32, 16, 16), (8, 8, 8), 0.0)
+    found = torch.cat([slab for _, slab in slabs(network, images, tiling, -3.0, Watch(16, lambda *now: told.append(now)))], 2)
+    assert sorted(asked) == [-3.0, 1.0]
+    assert told[-1] == (16, 16)
+    np.testing.assert_allclose(found.numpy(), images * 2, atol=1e-5)
+
+
+def _grid(shape, order: tuple[int, ...], signs: tuple[int, ...], spacing: float, shift: float) -> Grid:
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (target, sign) in enumerate(zip(order, signs, strict=True)):
+        affine[target, axis] = sign * spacing
+        affine[target, 3] = shift if sign > 0 else shift + spacing * (shape[axis] - 1)
+    return Grid(shape, affine)
+
+
+_ORDERS = [(0, 1, 2), (2, 0, 1), (1, 0, 2)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(2, 9)] * 3),
+    native=st.tuples(*[st.integers(1, 12)] * 3),
+    orders=st.tuples(st.sampled_from(_ORDERS), st.sampled_from(_ORDERS)),
+    signs=st.tuples(*[st.tuples(*[st.sampled_from([1, -1])] * 3)] * 2),
+    spacing=st.sampled_from([1.0, 0.7, 1.6]),
+    shift=st.sampled_from([0.0, 0.3, -2.6]),
+    axis=st.integers(0, 2),
+    cuts=st.lists(st.integers(1, 8), max_size=3),
+    targets=st.sampled_from(["exclusive", "overlapping"]),
+)
+def test_slabs_come_home_as_the_whole_does(shape, native, orders, signs, spacing, shift, axis, cuts, targets) -> None:
+    grid = _grid(shape, orders[0], signs[0], 1.0, 0.0)
+    scan = _grid(native, orders[1], signs[1], spacing, shift)
+    probabilities = np.random.default_rng(4).random((3, *shape)).astype(np.float32)
+    edges = sorted({0, *(cut for cut in cuts if cut < shape[axis]), shape[axis]})
+    parts = [(first, np.take(probabilities, range(first, last), axis=1 + axis)) for first, last in pairwise(edges)]
+    found = bring_slabs_home(iter(parts), grid, scan, targets, axis)
+    np.testing.assert_array_equal(found, bring_home(probabilities, grid, scan, targets))
+
+
+def test_oblique_scans_come_home_too() -> None:
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    grid, scan = Grid((6, 6, 6), np.eye(4)), Grid((5, 5, 5), turn)
+    probabilities = np.random.default_rng(5).random((3, 6, 6, 6)).astype(np.float32)
+    parts = [(0, probabilities[:, :2]), (2, probabilities[:, 2:])]
+    np.testing.assert_array_equal(
+        bring_slabs_home(iter(parts), grid, scan, "exclusive"), bring_home(probabilities, grid, scan, "exclusive")
+    )
+
+
+@pytest.mark.parametrize("blending", _BLENDINGS)
+def test_weights_of_all_windows_sum_to_one(blending) -> None:
+    tiling = Tiling((17, 9, 30), (8, 8, 8), 0.75, blending)
+    total = np.zeros(tiling.padded)
+    weights = tiling.weights()
+    for place in product(*(range(len(starts)) for starts in tiling.starts)):
+        box = tuple(slice(starts[at], starts[at] + 8) for starts, at in zip(tiling.starts, place, strict=True))
+        one, two, three = (along[at] for along, at in zip(weights, place, strict=True))
+        total[box] += one[:, None, None] * two[:, None] * three
+    np.testing.assert_allclose(total, 1, atol=1e-5)
