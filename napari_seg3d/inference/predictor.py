@@ -18,7 +18,7 @@ from napari_seg3d.inference.device import Accelerator, Precision, choose_acceler
 from napari_seg3d.inference.engines import EngineName, Engines
 from napari_seg3d.inference.home import bring_home, bring_slabs_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
-from napari_seg3d.inference.slices import slice_probabilities
+from napari_seg3d.inference.slices import slice_probabilities, slice_slabs, window_count
 from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated, blended, slabs
 from napari_seg3d.networks import build_network, network_info
 from napari_seg3d.networks.planes import AXIS
@@ -226,11 +226,11 @@ class Predictor:
         array of shape (T, I, J, K)
             On `native`. Exclusive labels: T = 1, class indices. Overlapping ones: 0 and 1 for each label, by rising value.
         """
-        if self.spec.network.dims == 2 or self._is_coarse:
+        if self._is_coarse or (self.spec.network.dims == 2 and len(self.spec.planes) > 1):
             probabilities, grid = self.probabilities(image, grid, mode, progress, cancelled)
             return bring_home(probabilities, grid, native, self.spec.targets)
-        # Along the longest axis what is kept of the probabilities is smallest.
-        axis = int(np.argmax(image.shape[1:]))
+        # Slices come in the order of their plane. Of volumes, along the longest axis what is kept of the probabilities is smallest.
+        axis = AXIS[self.spec.planes[0]] if self.spec.network.dims == 2 else int(np.argmax(image.shape[1:]))
         return bring_slabs_home(self._slabs(image, mode, progress, cancelled, axis), grid, native, self.spec.targets, axis)
 
     def probabilities(
@@ -275,10 +275,16 @@ class Predictor:
         self, image: NDArray[np.float32], mode: Mode, progress: Progress | None, cancelled: CancelCheck | None, axis: int
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield the probabilities ``(channels, i, j, k)`` of slabs along an axis, each with its first voxel."""
-        tiling, lowest = self._tile(mode)(image.shape[1:]), float(image.min())
+        spec, tile = self.spec, self._tile(mode)
+        if spec.network.dims == 2:
+            plane = spec.planes[0]
+            watch = Watch(window_count(image, plane, tile), progress, cancelled)
+            yield from slice_slabs(self._computed(image.shape[1]), image, plane, spec.context, tile, spec.targets, watch)
+            return
+        tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
         for first, logits in slabs(self._computed(len(tiling.corners)), image[np.newaxis], tiling, lowest, watch, axis):
-            yield first, activated(logits, self.spec.targets)[0].numpy()
+            yield first, activated(logits, spec.targets)[0].numpy()
 
     def _tile(self, mode: Mode) -> Callable[[tuple[int, ...]], Tiling]:
         """Return what lays the windows for images or slices with the given sides."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated, blended
-from napari_seg3d.networks.planes import Plane, as_slices, with_context
+from napari_seg3d.networks.planes import AXIS, Plane, as_slices, with_context
 
 # So many pixels go through the network at once: enough to keep it busy, few enough for any memory.
 _PIXELS_AT_ONCE = 2**18
@@ -54,22 +54,47 @@ def slice_probabilities(
     Cancelled
         `cancelled` returned True.
     """
-    lowest = float(image.min())
-    work = []
-    for plane in planes:
-        slices = as_slices(image, plane)
-        tiling = tile(slices.shape[1:3])
-        at_once = max(1, _PIXELS_AT_ONCE // int(np.prod(tiling.window)))
-        work += [(plane, tiling, range(slices.shape[3])[first : first + at_once]) for first in range(0, slices.shape[3], at_once)]
-    watch = Watch(sum(len(tiling.corners) for _, tiling, _ in work), progress, cancelled)
+    watch = Watch(sum(window_count(image, plane, tile) for plane in planes), progress, cancelled)
     total: NDArray[np.float32] | None = None
-    for plane, tiling, batch in work:
-        slices = as_slices(image, plane)
-        seen = np.stack([with_context(slices, index, context) for index in batch])
-        probabilities = activated(blended(network, seen, tiling, lowest, watch), targets).numpy()
-        if total is None:
-            total = np.zeros((probabilities.shape[1], *image.shape[1:]), dtype=np.float32)
-        as_slices(total, plane)[..., batch.start : batch.stop] += np.moveaxis(probabilities, 0, -1)
+    for plane in planes:
+        for first, slab in slice_slabs(network, image, plane, context, tile, targets, watch):
+            if total is None:
+                total = np.zeros((len(slab), *image.shape[1:]), dtype=np.float32)
+            place = slice(first, first + slab.shape[1 + AXIS[plane]])
+            total[(slice(None), *(place if axis == AXIS[plane] else slice(None) for axis in range(3)))] += slab
     assert total is not None  # there is always at least one slice
     total /= len(planes)
     return total
+
+
+def slice_slabs(
+    network: Forward,
+    image: NDArray[np.float32],
+    plane: Plane,
+    context: int,
+    tile: Callable[[tuple[int, ...]], Tiling],
+    targets: Literal["exclusive", "overlapping"],
+    watch: Watch,
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the probabilities of one plane's slices, some at a time: the first of them, and ``(channels, i, j, k)``.
+
+    The parameters are those of `slice_probabilities`; `watch` is told of each window of each batch of slices.
+    """
+    slices, lowest = as_slices(image, plane), float(image.min())
+    tiling, at_once = tile(slices.shape[1:3]), _at_once(slices.shape[1:3], tile)
+    for first in range(0, slices.shape[3], at_once):
+        batch = range(slices.shape[3])[first : first + at_once]
+        seen = np.stack([with_context(slices, index, context) for index in batch])
+        probabilities = activated(blended(network, seen, tiling, lowest, watch), targets).numpy()
+        yield first, np.moveaxis(probabilities, 0, 1 + AXIS[plane])
+
+
+def window_count(image: NDArray[np.float32], plane: Plane, tile: Callable[[tuple[int, ...]], Tiling]) -> int:
+    """Return of how many windows a watch over one plane's slices is told."""
+    slices = as_slices(image, plane)
+    sides = slices.shape[1:3]
+    return len(tile(sides).corners) * -(-slices.shape[3] // _at_once(sides, tile))
+
+
+def _at_once(sides: tuple[int, ...], tile: Callable[[tuple[int, ...]], Tiling]) -> int:
+    return max(1, _PIXELS_AT_ONCE // int(np.prod(tile(sides).window)))
