@@ -36,6 +36,9 @@ def predict(
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32, bf16 or 16.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="What computes on a CPU: torch, openvino, or auto (the one that is measured to be faster).")
+    ] = "auto",
     format_: Annotated[
         str,
         typer.Option(
@@ -61,6 +64,8 @@ def predict(
 
     if mode not in ("auto", "patches", "whole"):
         raise ConfigError(f"There is no mode {mode!r}.", "Choose auto, patches or whole.")
+    if engine not in ("auto", "torch", "openvino"):
+        raise ConfigError(f"There is no engine {engine!r}.", "Choose auto, torch or openvino.")
     ending = f".{format_.lstrip('.')}".lower() if format_ else ""
     if ending and ending not in MASK_SUFFIXES:
         raise ConfigError(f"No format that can be written ends in {ending}.", f"Choose one of {', '.join(MASK_SUFFIXES)}.")
@@ -74,7 +79,7 @@ def predict(
     from napari_seg3d.inference import Predictor
     from napari_seg3d.volumes import write_label_files, write_volume
 
-    predictor = Predictor.load(run.best if run is not None else model, device, precision)
+    predictor = Predictor.load(run.best if run is not None else model, device, precision, engine)  # type: ignore[arg-type]
     table = Table(title=f"{len(cases)} scans, model {predictor.name}")
     shown = sorted(predictor.stored_labels.items())[:_SHOWN_LABELS]
     for column in ("scan", *(f"{name} (ml)" for _, name in shown), "seconds"):
@@ -103,7 +108,8 @@ def predict(
             told(done, len(cases))
     CONSOLE.print(table)
     CONSOLE.print(
-        f"{len(cases) - len(failed)} {'scans have their masks' if per_label else 'masks are'} in [bold]{escape(str(out))}[/].",
+        f"{len(cases) - len(failed)} {'scans have their masks' if per_label else 'masks are'} in [bold]{escape(str(out))}[/]. "
+        f"{predictor.engine} computed them.",
         highlight=False,
     )
     for note in notes:

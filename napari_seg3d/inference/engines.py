@@ -70,6 +70,8 @@ class Engines:
         self._chosen: dict[tuple[int, ...], Engine] = {}
         #: Why OpenVINO is not used although it might be, for the user; empty where there is nothing to say.
         self.note = ""
+        #: The engine that computed last.
+        self.last: Engine | None = None
 
     def engine_for(self, shape: tuple[int, ...], count: int) -> Engine:
         """Return the engine for `count` images of a shape ``(N, C, *sides)``.
@@ -80,10 +82,12 @@ class Engines:
             OpenVINO was asked for and is not installed, or cannot compute this network.
         """
         if self._wish == "torch" or (self._wish == "auto" and count < WORTH_COMPILING and shape not in self._chosen):
-            return Engine("torch", self._torch)
-        if shape not in self._chosen:
-            self._chosen[shape] = self._choose(shape)
-        return self._chosen[shape]
+            self.last = Engine("torch", self._torch)
+        else:
+            if shape not in self._chosen:
+                self._chosen[shape] = self._choose(shape)
+            self.last = self._chosen[shape]
+        return self.last
 
     def _choose(self, shape: tuple[int, ...]) -> Engine:
         try:

@@ -103,6 +103,10 @@ class Predictor:
             The file is not one of our models (see `load_model`), or its weights do not fit the network it names.
         ConfigError
             The device is not there.
+
+        Notes
+        -----
+        On a CPU, `engine` says what computes: torch, OpenVINO, or auto for the one that is measured to be faster on each shape of window.
         """
         path = Path(path)
         model = load_model(path)
@@ -126,6 +130,12 @@ class Predictor:
         network = network.to(torch.device(accelerator)).eval()
         roi = cls._of(model.roi, path, accelerator, precision, name, engine) if model.roi is not None else None
         return cls(model.spec, network, accelerator, precision, name, roi, engine)
+
+    @property
+    def engine(self) -> str:
+        """What computed the last window, for the user: torch, or OpenVINO."""
+        last = self._engines.last if self._engines is not None else None
+        return "OpenVINO" if last is not None and last.name == "openvino" else "torch"
 
     @property
     def labels(self) -> dict[int, str]:
