@@ -95,7 +95,7 @@ class Engines:
         except ConfigError as error:
             if self._wish == "openvino":
                 raise
-            self.note = f"torch computes: {error.what}"
+            self.note = error.what
             _log.info("%s", error)
             return Engine("torch", self._torch)
         if self._wish == "openvino":

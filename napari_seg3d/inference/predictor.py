@@ -133,9 +133,11 @@ class Predictor:
 
     @property
     def engine(self) -> str:
-        """What computed the last window, for the user: torch, or OpenVINO."""
-        last = self._engines.last if self._engines is not None else None
-        return "OpenVINO" if last is not None and last.name == "openvino" else "torch"
+        """What computed the last window, for the user: OpenVINO, or torch and why not OpenVINO."""
+        engines = self._engines
+        if engines is not None and engines.last is not None and engines.last.name == "openvino":
+            return "OpenVINO"
+        return f"torch ({engines.note})" if engines is not None and engines.note else "torch"
 
     @property
     def labels(self) -> dict[int, str]:
