@@ -94,7 +94,8 @@ def window_count(image: NDArray[np.float32], plane: Plane, tile: Callable[[tuple
     """Return of how many windows a watch over one plane's slices is told."""
     slices = as_slices(image, plane)
     sides = slices.shape[1:3]
-    return len(tile(sides).corners) * math.ceil(slices.shape[3] / _at_once(sides, tile))
+    batches: int = math.ceil(slices.shape[3] / _at_once(sides, tile))
+    return len(tile(sides).corners) * batches
 
 
 def _at_once(sides: tuple[int, ...], tile: Callable[[tuple[int, ...]], Tiling]) -> int:
