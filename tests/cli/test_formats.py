@@ -128,6 +128,7 @@ def test_convert_takes_an_array_by_its_name(tmp_path: Path) -> None:
 # predict
 
 
+@pytest.mark.slow
 def test_a_hospital_series_is_predicted_where_it_lies(finished_run: Run, shared_data: Path, tmp_path: Path) -> None:
     series = shared_data / "dicom" / "hippocrop_study3"
     cli("predict", finished_run.best, series, "--out", tmp_path)
@@ -141,6 +142,7 @@ def test_a_hospital_series_is_predicted_where_it_lies(finished_run: Run, shared_
     assert "1.0000" in cli("evaluate", tmp_path / "hippocrop_study3.dcm", predicted)
 
 
+@pytest.mark.slow
 def test_a_folder_of_series_is_predicted_and_what_cannot_be_is_said(finished_run: Run, tmp_path: Path) -> None:
     for name in ("anna", "bert"):
         write_ct(tmp_path / "export" / name / "ct", name)

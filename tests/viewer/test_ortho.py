@@ -122,6 +122,7 @@ def test_looks_are_shared(viewer, ortho):
     assert not solid.layers["scan"].visible
 
 
+@pytest.mark.slow
 def test_layers_come_and_go_in_all_views(viewer, ortho):
     coronal, _, _ = models(ortho)
     viewer.add_points(np.zeros((1, 3)))  # not mirrored, and no harm
@@ -135,6 +136,7 @@ def test_layers_come_and_go_in_all_views(viewer, ortho):
     assert not len(coronal.layers)
 
 
+@pytest.mark.slow
 def test_hiding_leaves_the_first_view_as_it_was_and_frees_the_others(viewer):
     ortho = session_of(viewer).ortho
     window = viewer.window._qt_window

@@ -198,6 +198,7 @@ napari.run(force=True)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_viewer_does_not_end_the_training(viewer, endless, tmp_path):
     endless.save(tmp_path / "config.yaml")
     window = subprocess.Popen([sys.executable, "-c", _VIEWER, str(tmp_path / "config.yaml"), str(tmp_path / "run")])

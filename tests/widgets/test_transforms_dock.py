@@ -47,6 +47,7 @@ def names(steps) -> list[str]:
     return [step.name for step in steps]
 
 
+@pytest.mark.slow
 def test_from_an_empty_list_to_a_training(viewer, dock, tmp_path):
     recipe, steps, form = dock._recipe, dock.lists["augmentation"], dock.forms["augmentation"]
     assert "As by default" in dock.name_label.text()
