@@ -94,7 +94,9 @@ class Predictor:
         self._engines = Engines(network, self._forward, precision, engine) if accelerator == "cpu" else None
 
     @classmethod
-    def load(cls, path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch") -> Predictor:
+    def load(
+        cls, path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch"
+    ) -> Predictor:
         """Return the model in a checkpoint file, ready to predict.
 
         Raises
