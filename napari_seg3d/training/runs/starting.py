@@ -25,7 +25,8 @@ _SECONDS_TO_LEAVE = 20
 ENVIRONMENT = {
     # Threads that wait for one another sleep instead of spinning: beside a busy viewer that is several times faster.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # glibc keeps the memory of a step for the next one instead of asking the system for it, zeroed, each time: a tenth faster.
+    # glibc keeps the memory of a step for the next one instead of asking the system for it, zeroed, each time: a tenth faster. In one
+    # arena, because several grew by tens of megabytes late in a run (benchmarks/memory.py).
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
