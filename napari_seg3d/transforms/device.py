@@ -34,6 +34,10 @@ def _is_known(step: Step) -> bool:
     if step.name == "RandomAffine":
         plain = (values["center"], values["image_interpolation"], values["label_interpolation"]) == ("image", "linear", "nearest")
         return plain and values["default_pad_value"] not in ("mean", "otsu")
+    if step.name == "RandomMotion":
+        return bool(values["image_interpolation"] == "linear")
+    if step.name == "ZNormalization":
+        return values["masking_method"] is None
     return step.name in _APPLY
 
 
@@ -134,12 +138,12 @@ def _moved_by_itk(sample: _Sample, matrix: NDArray[np.float64], shift: NDArray[n
     moved.SetCenter(((np.array(sample.image.shape[1:])[along] - 1) / 2).tolist())
 
     def resampled(channels: torch.Tensor, interpolator: int, outside: list[float]) -> torch.Tensor:
-        done = []
-        for channel, value in zip(channels.numpy(), outside, strict=True):
+        done = np.empty(channels.shape, dtype=np.float32)
+        for channel, value, result in zip(channels.numpy(), outside, done, strict=True):
             image = sitk.GetImageFromArray(channel.transpose(order))
             found = sitk.GetArrayFromImage(sitk.Resample(image, image, moved, interpolator, value))
-            done.append(found.transpose(np.argsort(order)))
-        return torch.from_numpy(np.stack(done))
+            result[:] = found.transpose(np.argsort(order))
+        return torch.from_numpy(done)
 
     image = resampled(sample.image, sitk.sitkLinear, fill.ravel().tolist())
     outside = [float(sample.outside)] * len(sample.target)
@@ -221,6 +225,67 @@ def _blur(transform: Any, sample: _Sample, random: torch.Generator) -> Pair:
     return image, sample.target
 
 
+def _bias(transform: Any, sample: _Sample, random: torch.Generator) -> Pair:
+    import torch
+
+    order, low_high = transform.order, transform.coefficients_range
+    powers = [(i, j, k) for i in range(order + 1) for j in range(order + 1 - i) for k in range(order + 1 - i - j)]
+    factors = np.zeros([order + 1] * 3)
+    for place in powers:
+        factors[place] = _uniform(*low_high, random)
+    field = factors
+    # A sum of x^i y^j z^k is three products of small matrices: one axis after the other.
+    for side in sample.image.shape[1:]:
+        places = (np.arange(side) + 0.5 - side / 2) / max((side - 1) / 2, 0.5)
+        field = np.tensordot(field, places ** np.arange(order + 1)[:, np.newaxis], axes=(0, 0))
+    return sample.image * torch.as_tensor(np.exp(field).astype(np.float32), device=sample.image.device), sample.target
+
+
+def _motion(transform: Any, sample: _Sample, random: torch.Generator) -> Pair:
+    import torch
+
+    count, image, edges = transform.num_transforms, sample.image, np.array(sample.spacing)
+    degrees, translations = (
+        torch.empty(count, 3).uniform_(*ranges, generator=random).double().numpy()
+        for ranges in (transform.degrees_range, transform.translation_range)
+    )
+    if image.shape[3] == 1:
+        degrees[:, :2], translations[:, 2] = 0.0, 0.0
+    step = 1 / (count + 1)
+    times = torch.arange(0, 1, step)[1:]
+    times = (times + torch.empty(count).uniform_(-0.3 * step, 0.3 * step, generator=random)).numpy()
+
+    lowest = image.amin(dim=(1, 2, 3), keepdim=True)
+    move = _moved_by_itk if image.device.type == "cpu" else _moved_by_torch
+    middle, to_ras = (np.array(image.shape[1:]) - 1) / 2, np.array([-1.0, -1.0, 1.0])
+    moments = [image]
+    for angles, translation in zip(degrees, translations, strict=True):
+        # About the first voxel, which is the origin of the patient's space for torchio.
+        matrix = _rotation(angles * to_ras) * edges / edges[:, np.newaxis]
+        shift = matrix @ middle - middle + translation * to_ras / edges
+        moments.append(move(_Sample(image, sample.target[:0], sample.spacing, 0), matrix, shift, lowest)[0])
+    # The sample as it was fills the middle of the spectrum.
+    late = np.flatnonzero(times > 0.5)
+    middlemost = int(late[0]) if len(late) else count
+    moments[0], moments[middlemost] = moments[middlemost], moments[0]
+    # Which part of the spectrum comes from when depends on the last axis alone: along the others nothing needs to be transformed.
+    ends = [int(image.shape[3] * time) for time in times] + [image.shape[3]]
+    mixed = torch.empty(image.shape, dtype=torch.complex64, device=image.device)
+    start = 0
+    for moment, end in zip(moments, ends, strict=True):
+        mixed[..., start:end] = torch.fft.fftshift(torch.fft.fft(moment), dim=-1)[..., start:end]
+        start = end
+    return torch.fft.ifft(torch.fft.ifftshift(mixed, dim=-1)).real, sample.target
+
+
+def _normalized(_transform: Any, sample: _Sample, _random: torch.Generator) -> Pair:
+    import torch
+
+    image = sample.image
+    deviation = image.std() if image.numel() > 1 else torch.zeros(())
+    return ((image - image.mean()) / deviation if deviation > 0 else torch.zeros_like(image)), sample.target
+
+
 def _drawn(ranges: tuple[float, ...], random: torch.Generator) -> NDArray[np.float64]:
     return np.array([_uniform(low, high, random) for low, high in zip(ranges[::2], ranges[1::2], strict=True)])
 
@@ -237,4 +302,7 @@ _APPLY: dict[str, Callable[[Any, _Sample, torch.Generator], Pair]] = {
     "RandomGamma": _gamma,
     "RandomNoise": _noise,
     "RandomBlur": _blur,
+    "RandomBiasField": _bias,
+    "RandomMotion": _motion,
+    "ZNormalization": _normalized,
 }

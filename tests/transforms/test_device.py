@@ -24,6 +24,10 @@ STEPS = (
     Step("RandomGamma", {"log_gamma": [-0.4, 0.4]}),
     Step("RandomNoise", {"mean": 0.3, "std": [0.1, 0.5]}),
     Step("RandomBlur", {"std": [0, 2, 0.5, 1, 0, 3]}),
+    Step("RandomBiasField", {"coefficients": 0.5, "order": 3}),
+    Step("RandomMotion", {"degrees": 10, "translation": 4.0, "num_transforms": 2}),
+    Step("RandomMotion", {"degrees": 3, "translation": 1.0, "num_transforms": 5}),
+    Step("ZNormalization"),
 )
 SHAPES = st.one_of(st.tuples(*[st.integers(6, 20)] * 3), st.tuples(st.integers(6, 24), st.integers(6, 24), st.just(1)))
 
