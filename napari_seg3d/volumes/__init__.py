@@ -16,7 +16,7 @@ from napari_seg3d.volumes.io import (
     volume_name,
     write_volume,
 )
-from napari_seg3d.volumes.label_files import write_label_files
+from napari_seg3d.volumes.label_files import label_paths, write_label_files
 from napari_seg3d.volumes.labels import as_labels, looks_like_labels, smallest_integer
 from napari_seg3d.volumes.pyramid import Level, Pyramid
 from napari_seg3d.volumes.resample import lattice_offset, place_on, resample
@@ -49,6 +49,7 @@ __all__ = [
     "find_series",
     "glance_at",
     "is_volume_path",
+    "label_paths",
     "lattice_offset",
     "looks_like_labels",
     "open_pyramid",

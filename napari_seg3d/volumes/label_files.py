@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def write_label_files(volume: Volume, path: str | Path, *, overwrite: bool = Fal
     masks = _masks(volume, str(path))
     if not masks:
         raise WriteError(f"{path}: the mask has no labels.", "Paint something first.")
-    names = _file_names(volume, list(masks), path)
-    targets = [path.parent / name for name in names.values()]
+    paths = label_paths({value: volume.labels.get(value, Label()) for value in masks}, path)
+    targets = list(paths.values())
     for target in targets:
         check_target(volume, target, overwrite=overwrite)
     with atomic_path(targets[0]) as temporary:
@@ -61,7 +62,7 @@ def write_label_files(volume: Volume, path: str | Path, *, overwrite: bool = Fal
             label = volume.labels.get(value, Label())
             single = replace(volume, data=mask, kind="labels", labels={1: label}, channels=(), fourth="channel")
             try:
-                write_volume(single, scratch / names[value])
+                write_volume(single, scratch / paths[value].name)
             except WriteError as error:
                 raise WriteError(error.what.replace(str(scratch), str(path.parent)), error.fix) from error
         for part in sorted(scratch.iterdir()):
@@ -73,6 +74,17 @@ def write_label_files(volume: Volume, path: str | Path, *, overwrite: bool = Fal
     return targets
 
 
+def label_paths(labels: Mapping[int, Label], path: str | Path) -> dict[int, Path]:
+    """Return the file of each label that `write_label_files` writes for a mask with these labels, by ascending value."""
+    path = Path(path)
+    stem, ending = volume_name(path), path.name[len(volume_name(path)) :]
+    words = {value: _safe(labels[value].name) or str(value) for value in sorted(labels)}
+    # Some systems take capitals for small letters.
+    lowered = [word.lower() for word in words.values()]
+    unique = {value: word if lowered.count(word.lower()) == 1 else f"{word}_{value}" for value, word in words.items()}
+    return {value: path.parent / f"{stem}_{word}{ending}" for value, word in unique.items()}
+
+
 def _masks(volume: Volume, name: str) -> dict[int, NDArray[np.generic]]:
     """Return ``(1, I, J, K)`` of 0 and 1 for each label that is painted or named."""
     data = as_labels(volume.data, name)
@@ -81,15 +93,6 @@ def _masks(volume: Volume, name: str) -> dict[int, NDArray[np.generic]]:
         return {channel + 1: (data[channel : channel + 1] != 0).astype(np.uint8) for channel in channels}
     values = sorted({int(value) for value in np.unique(data)} | set(volume.labels) - {0})
     return {value: np.equal(data, value).astype(np.uint8) for value in values if value != 0}
-
-
-def _file_names(volume: Volume, values: list[int], path: Path) -> dict[int, str]:
-    stem, ending = volume_name(path), path.name[len(volume_name(path)) :]
-    words = {value: _safe(volume.labels.get(value, Label()).name) or str(value) for value in values}
-    # Some systems take capitals for small letters.
-    lowered = [word.lower() for word in words.values()]
-    unique = {value: word if lowered.count(word.lower()) == 1 else f"{word}_{value}" for value, word in words.items()}
-    return {value: f"{stem}_{word}{ending}" for value, word in unique.items()}
 
 
 def _safe(name: str) -> str:
