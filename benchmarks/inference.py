@@ -27,7 +27,7 @@ import torch
 
 from napari_seg3d.datasets import find_scans, read_case_image
 from napari_seg3d.evaluation import dice_per_label
-from napari_seg3d.inference import Predictor
+from napari_seg3d.inference import PredictOptions, Predictor
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import TrainConfig, start_run
 from napari_seg3d.transforms import preprocess
@@ -70,7 +70,7 @@ def with_monai(predictor: Predictor, image: np.ndarray) -> np.ndarray:
 
 def with_ours(predictor: Predictor, image: np.ndarray) -> np.ndarray:
     grid = Grid(image.shape[1:], np.eye(4))
-    return predictor.classes(image, grid, grid, mode="patches")[0]
+    return predictor.classes(image, grid, grid, PredictOptions(mode="patches"))[0]
 
 
 def run_loop(name: str, options: argparse.Namespace, labels: Path) -> None:

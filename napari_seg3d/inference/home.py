@@ -6,6 +6,7 @@ Resampled labels would lose thin structures that resampled probabilities keep.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,9 +17,74 @@ from napari_seg3d.volumes import Box, Grid, Volume, crop_grid, lattice_offset, r
 _HAIR = 1e-3  # voxels: what an affine's last digits may be off by at the far corner of a scan
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a prediction is asked for beside the labels.
+
+    Parameters
+    ----------
+    probabilities : bool
+        Those of each channel.
+    uncertainty : bool
+        The entropy, and where several answers were averaged how much they disagree.
+    """
+
+    probabilities: bool = False
+    uncertainty: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is where on a grid.
+
+    Parameters
+    ----------
+    labels : array of shape (T, I, J, K)
+        Exclusive: T = 1, class indices. Overlapping: 0 and 1 for each label.
+    probabilities : array of shape (channels, I, J, K), optional
+        float32. Outside of what the network saw all are 0.
+    uncertainty : array of shape (1 or 2, I, J, K), optional
+        float32, 0 to 1. The entropy, where 1 is that of classes which are all alike likely (of overlapping labels, that of one label
+        which may as well be there as not); and the disagreement in the same units, where there were several answers.
+    """
+
+    labels: NDArray[np.integer]
+    probabilities: NDArray[np.float32] | None = None
+    uncertainty: NDArray[np.float32] | None = None
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Those that there are, by name."""
+        found = {"labels": self.labels, "probabilities": self.probabilities, "uncertainty": self.uncertainty}
+        return {name: array for name, array in found.items() if array is not None}
+
+    def in_box(self, box: Box, shape: tuple[int, ...]) -> Answer:
+        """Return the same in a box of a larger grid that is background otherwise."""
+
+        def placed(array: NDArray[np.generic]) -> NDArray[np.generic]:
+            whole = np.zeros((len(array), *shape), dtype=array.dtype)
+            whole[(slice(None), *box)] = array
+            return whole
+
+        return Answer(**{name: placed(array) for name, array in self.arrays.items()})  # type: ignore[arg-type]
+
+    def cut(self, box: Box) -> Answer:
+        """Return a box of it."""
+        return Answer(**{name: array[(slice(None), *box)] for name, array in self.arrays.items()})  # type: ignore[arg-type]
+
+    def on(self, native: Grid) -> Answer:
+        """Return the same in the voxel order of `native`, of whose canonical grid it is."""
+        return Answer(**{name: np.ascontiguousarray(native.from_canonical(array)) for name, array in self.arrays.items()})
+
+
 def bring_home(
-    probabilities: NDArray[np.float32], grid: Grid, native: Grid, targets: Literal["exclusive", "overlapping"]
-) -> NDArray[np.integer]:
+    probabilities: NDArray[np.float32],
+    grid: Grid,
+    native: Grid,
+    targets: Literal["exclusive", "overlapping"],
+    wanted: Wanted = Wanted(),
+    channels: int | None = None,
+) -> Answer:
     """Return what is where on the scan's own grid.
 
     One channel is resampled at a time, because all of them together may be larger than the memory.
@@ -33,14 +99,17 @@ def bring_home(
         The scan's own grid.
     targets : {"exclusive", "overlapping"}
         Whether the likeliest class of a voxel is taken, or each label that is likelier than not.
+    wanted : Wanted
+        What is returned beside the labels.
+    channels : int, optional
+        How many channels are probabilities; one more is the mean entropy of several answers, as `mirrored` gives it. Left out: all.
 
     Returns
     -------
-    array of shape (T, I, J, K)
-        On `native`. Exclusive: T = 1, class indices. Overlapping: 0 and 1 for each label. Outside of the preprocessed grid is background.
+    Answer
+        On `native`. Outside of the preprocessed grid is background.
     """
-    canonical = native.canonical()
-    return np.ascontiguousarray(native.from_canonical(_decided(probabilities, grid, canonical, targets)))
+    return _decided(probabilities, grid, native.canonical(), targets, wanted, channels).on(native)
 
 
 def bring_slabs_home(
@@ -49,7 +118,9 @@ def bring_slabs_home(
     native: Grid,
     targets: Literal["exclusive", "overlapping"],
     axis: int = 0,
-) -> NDArray[np.integer]:
+    wanted: Wanted = Wanted(),
+    channels: int | None = None,
+) -> Answer:
     """As `bring_home`, of probabilities that come slab after slab, so that all of them never exist at once.
 
     Parameters
@@ -58,7 +129,7 @@ def bring_slabs_home(
         First voxel along `axis`, and the probabilities from there on; one after the other, without gaps.
     grid : Grid
         Where all of them together lie.
-    native, targets
+    native, targets, wanted, channels
         As for `bring_home`.
     axis : int
         Along which the slabs follow one another.
@@ -67,9 +138,10 @@ def bring_slabs_home(
     planes = _planes_along(grid, canonical, axis)
     if planes is None:
         # Axes of the two that are not parallel: a plane of the scan meets all slabs.
-        return bring_home(np.concatenate([slab for _, slab in slabs], axis=1 + axis), grid, native, targets)
+        whole = np.concatenate([slab for _, slab in slabs], axis=1 + axis)
+        return bring_home(whole, grid, native, targets, wanted, channels)
     along, place = planes
-    labels: NDArray[np.integer] | None = None
+    answer: Answer | None = None
     before: NDArray[np.float32] | None = None  # the last plane of the slab before: values between the two need both
     is_done = np.zeros(len(place), dtype=bool)
     for first, slab in slabs:
@@ -84,12 +156,15 @@ def bring_slabs_home(
         is_done[ready] = True
         part = slice(int(ready.min()), int(ready.max()) + 1)
         known = crop_grid(grid, _box(grid, axis, slice(first, end)))
-        found = _decided(slab, known, crop_grid(canonical, _box(canonical, along, part)), targets)
-        if labels is None:
-            labels = np.zeros((len(found), *canonical.shape), dtype=found.dtype)
-        labels[(slice(None), *_box(canonical, along, part))] = found
-    assert labels is not None  # there is always at least one slab, and the last one completes the scan
-    return np.ascontiguousarray(native.from_canonical(labels))
+        place_of_part = _box(canonical, along, part)
+        found = _decided(slab, known, crop_grid(canonical, place_of_part), targets, wanted, channels)
+        if answer is None:
+            blank = {name: np.zeros((len(array), *canonical.shape), array.dtype) for name, array in found.arrays.items()}
+            answer = Answer(**blank)
+        for name, array in found.arrays.items():
+            answer.arrays[name][(slice(None), *place_of_part)] = array
+    assert answer is not None  # there is always at least one slab, and the last one completes the scan
+    return answer.on(native)
 
 
 def _planes_along(grid: Grid, canonical: Grid, axis: int) -> tuple[int, NDArray[np.float64]] | None:
@@ -109,18 +184,72 @@ def _box(grid: Grid, axis: int, part: slice) -> Box:
 
 
 def _decided(
-    probabilities: NDArray[np.float32], grid: Grid, canonical: Grid, targets: Literal["exclusive", "overlapping"]
-) -> NDArray[np.integer]:
-    """Return labels ``(T, I, J, K)`` on the grid `canonical`."""
-    channels = _channels_on(probabilities, grid, canonical)
-    if targets == "overlapping":
-        return np.stack([(channel > 0.5).astype(np.uint8) for channel in channels])
-    best = np.full(canonical.shape, -1.0, dtype=np.float32)
-    labels = np.zeros((1, *canonical.shape), dtype=smallest_integer(0, len(probabilities) - 1))
-    for index, channel in enumerate(channels):
-        labels[0][channel > best] = index
-        np.maximum(best, channel, out=best)
-    return labels
+    probabilities: NDArray[np.float32],
+    grid: Grid,
+    canonical: Grid,
+    targets: Literal["exclusive", "overlapping"],
+    wanted: Wanted,
+    channels: int | None,
+) -> Answer:
+    """Return the answer on the grid `canonical`."""
+    count = len(probabilities) if channels is None else channels
+    kept = np.zeros((count, *canonical.shape), dtype=np.float32) if wanted.probabilities else None
+    doubt = _Doubt(targets, count) if wanted.uncertainty else None
+    exclusive = targets == "exclusive"
+    labels: NDArray[np.integer] = np.zeros(
+        (1 if exclusive else count, *canonical.shape), dtype=smallest_integer(0, count - 1) if exclusive else np.uint8
+    )
+    best = np.full(canonical.shape, -1.0, dtype=np.float32) if exclusive else None
+    for index, channel in enumerate(_channels_on(probabilities, grid, canonical)):
+        if index == count:
+            if doubt is not None:
+                doubt.compare(channel)
+            break
+        if best is not None:
+            labels[0][channel > best] = index
+            np.maximum(best, channel, out=best)
+        else:
+            labels[index] = channel > 0.5
+        if kept is not None:
+            kept[index] = channel
+        if doubt is not None:
+            doubt.add(channel)
+    return Answer(labels, kept, doubt.maps() if doubt is not None else None)
+
+
+class _Doubt:
+    """The entropy of the probabilities of a voxel, added up channel by channel."""
+
+    def __init__(self, targets: Literal["exclusive", "overlapping"], channels: int) -> None:
+        self._exclusive = targets == "exclusive"
+        self._highest = np.log(max(channels, 2)) if self._exclusive else np.log(2)
+        self._total: NDArray[np.float32] | None = None
+        self._worst: NDArray[np.float32] | None = None  # of overlapping labels, the most doubtful one is what matters
+        self._disagreement: NDArray[np.float32] | None = None
+
+    def add(self, probability: NDArray[np.float32]) -> None:
+        entropy = _surprise(probability)
+        if not self._exclusive:
+            entropy += _surprise(1 - probability)
+        if self._total is None or self._worst is None:
+            self._total, self._worst = entropy, entropy.copy()
+        else:
+            self._total += entropy
+            np.maximum(self._worst, entropy, out=self._worst)
+
+    def compare(self, mean_entropy: NDArray[np.float32]) -> None:
+        assert self._total is not None
+        self._disagreement = self._total - mean_entropy
+
+    def maps(self) -> NDArray[np.float32]:
+        entropy = self._total if self._exclusive else self._worst
+        assert entropy is not None
+        maps = [entropy] if self._disagreement is None else [entropy, self._disagreement]
+        return np.asarray(np.clip(np.stack(maps) / self._highest, 0, 1), dtype=np.float32)
+
+
+def _surprise(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(-probability * np.log(np.clip(probability, 1e-12, None)), dtype=np.float32)
 
 
 def _channels_on(probabilities: NDArray[np.float32], grid: Grid, canonical: Grid) -> Iterator[NDArray[np.float32]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,21 @@ from napari_seg3d.errors import Cancelled, ModelError
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
 from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision
 from napari_seg3d.inference.engines import EngineName, Engines
-from napari_seg3d.inference.home import bring_home, bring_slabs_home
+from napari_seg3d.inference.flips import mirrored
+from napari_seg3d.inference.home import Answer, Wanted, bring_home, bring_slabs_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
+from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
 from napari_seg3d.inference.slices import slice_probabilities, slice_slabs, window_count
 from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated, blended, slabs
 from napari_seg3d.networks import build_network, network_info
-from napari_seg3d.networks.planes import AXIS
+from napari_seg3d.networks.planes import AXIS, Plane
 from napari_seg3d.transforms import Pipeline, channels_after, preprocess
-from napari_seg3d.volumes import Box, Grid, Label, Volume, crop, fault_of, smallest_integer
+from napari_seg3d.volumes import Box, Grid, Label, Volume, box_of, crop, crop_grid, fault_of, smallest_integer
 
 if TYPE_CHECKING:
     import torch
 
-Mode = Literal["auto", "patches", "whole"]
+_AS_TRAINED = PredictOptions()
 _MOST_CHANNELS = 64
 _NOTHING = "The first network found nothing in this scan that the second could segment: everything is background."
 
@@ -48,11 +50,18 @@ class Prediction:
         How long it took, from the scan in memory to the labels.
     notes : tuple of str
         What the user should know about it.
+    probabilities : Volume, optional
+        A channel for each class, the background first, or for each label that may overlap others; float32, on the scan's grid.
+    uncertainty : Volume, optional
+        float32, 0 to 1, on the scan's grid: a channel with the entropy, and where several answers were averaged one with how much they
+        disagree.
     """
 
     labels: Volume
     seconds: float
     notes: tuple[str, ...] = ()
+    probabilities: Volume | None = None
+    uncertainty: Volume | None = None
 
 
 class Predictor:
@@ -153,7 +162,11 @@ class Predictor:
         return dict(enumerate(names.values(), start=1)) if self._has_channels and max(names) > _MOST_CHANNELS else names
 
     def predict(
-        self, volume: Volume, mode: Mode = "auto", progress: Progress | None = None, cancelled: CancelCheck | None = None
+        self,
+        volume: Volume,
+        options: PredictOptions = _AS_TRAINED,
+        progress: Progress | None = None,
+        cancelled: CancelCheck | None = None,
     ) -> Prediction:
         """Return the labels of a scan.
 
@@ -161,8 +174,8 @@ class Predictor:
         ----------
         volume : Volume
             The scan, in any voxel order and spacing, with as many channels as the model was trained on.
-        mode : {"auto", "patches", "whole"}
-            How the network sees it: in pieces or as a whole (slice by slice, for a 2D network). auto: as the model was trained.
+        options : PredictOptions
+            How.
         progress, cancelled : callable, optional
             Told (done, total) after, and asked before, each window.
 
@@ -172,22 +185,31 @@ class Predictor:
             The scan has another number of channels than the model, or is a single slice of another plane.
         ReadError
             The scan is constant or holds values that are no numbers.
+        GeometryError
+            The region does not lie in the scan.
         Cancelled
             `cancelled` returned True.
         """
         start = time.perf_counter()
-        notes = (_RENUMBERED,) if set(self.stored_labels) != set(self.labels) else ()
+        notes = [_RENUMBERED] if set(self.stored_labels) != set(self.labels) else []
         if self.roi is None:
-            classes = self._classes_of(volume, mode, progress, cancelled)
+            answer = self._answer_of(volume, options, progress, cancelled)
         else:
             box = self.find(volume, cancelled)
             part = crop(volume, box) if box is not None else None
             if box is None or part is None or fault_of(part) is not None:
                 return Prediction(self.as_volume(None, volume), time.perf_counter() - start, (*notes, _NOTHING))
-            inside = self._classes_of(part, mode, progress, cancelled)
-            classes = np.zeros((len(inside), *volume.grid.shape), dtype=inside.dtype)
-            classes[(slice(None), *box)] = inside
-        return Prediction(self.as_volume(classes, volume), time.perf_counter() - start, notes)
+            answer = self._answer_of(part, replace(options, region=None), progress, cancelled).in_box(box, volume.grid.shape)
+            if options.region is not None:
+                crop_grid(volume.grid, options.region)  # raises where it is no part of the scan
+                answer = answer.cut(options.region).in_box(options.region, volume.grid.shape)
+        return Prediction(
+            self.as_volume(answer.labels, volume),
+            time.perf_counter() - start,
+            tuple(notes),
+            _map(answer.probabilities, volume, self._channel_names),
+            _map(answer.uncertainty, volume, ("entropy", "disagreement")),
+        )
 
     def find(self, volume: Volume, cancelled: CancelCheck | None = None) -> Box | None:
         """Return the box of a scan that the second network of a cascade sees, None when the first one finds nothing.
@@ -214,14 +236,25 @@ class Predictor:
         image: NDArray[np.float32],
         grid: Grid,
         native: Grid,
-        mode: Mode = "auto",
+        options: PredictOptions = _AS_TRAINED,
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
     ) -> NDArray[np.integer]:
+        """Return the labels of `answer` alone, ``(T, I, J, K)``; validation while training calls this with cached arrays."""
+        return self.answer(image, grid, native, options, progress, cancelled).labels
+
+    def answer(
+        self,
+        image: NDArray[np.float32],
+        grid: Grid,
+        native: Grid,
+        options: PredictOptions = _AS_TRAINED,
+        progress: Progress | None = None,
+        cancelled: CancelCheck | None = None,
+    ) -> Answer:
         """Return what is where on the native grid, for a scan that is preprocessed already.
 
-        Validation while training calls this with cached arrays, so that its Dice is that of the finished prediction. Of a cascade only
-        the second network is asked: the arrays are those of its box.
+        Of a cascade only the second network is asked: the arrays are those of its box.
 
         Parameters
         ----------
@@ -232,26 +265,36 @@ class Predictor:
         native : Grid
             The grid to answer on: the probabilities are resampled to it and only then made labels, which keeps thin structures that
             resampled labels would lose.
-        mode, progress, cancelled
+        options, progress, cancelled
             As for `predict`.
 
         Returns
         -------
-        array of shape (T, I, J, K)
-            On `native`. Exclusive labels: T = 1, class indices. Overlapping ones: 0 and 1 for each label, by rising value.
+        Answer
+            On `native`. Exclusive labels: class indices. Overlapping ones: 0 and 1 for each label, by rising value.
         """
+        if options.region is not None:
+            part = crop_grid(native, options.region)
+            seen = self._seen_for(options.region, grid, native, options)
+            inside = self.answer(
+                image[(slice(None), *seen)], crop_grid(grid, seen), part, replace(options, region=None), progress, cancelled
+            )
+            return inside.in_box(options.region, native.shape)
+        targets, channels = self.spec.targets, self.spec.channels
+        wanted = Wanted(options.probabilities, options.uncertainty)
         if self._is_coarse or (self.spec.network.dims == 2 and len(self.spec.planes) > 1):
-            probabilities, grid = self.probabilities(image, grid, mode, progress, cancelled)
-            return bring_home(probabilities, grid, native, self.spec.targets)
+            probabilities, grid = self.probabilities(image, grid, options, progress, cancelled)
+            return bring_home(probabilities, grid, native, targets, wanted, channels)
         # Slices come in the order of their plane. Of volumes, along the longest axis what is kept of the probabilities is smallest.
         axis = AXIS[self.spec.planes[0]] if self.spec.network.dims == 2 else int(np.argmax(image.shape[1:]))
-        return bring_slabs_home(self._slabs(image, mode, progress, cancelled, axis), grid, native, self.spec.targets, axis)
+        found = self._slabs(image, options, progress, cancelled, axis)
+        return bring_slabs_home(found, grid, native, targets, axis, wanted, channels)
 
     def probabilities(
         self,
         image: NDArray[np.float32],
         grid: Grid,
-        mode: Mode = "auto",
+        options: PredictOptions = _AS_TRAINED,
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
     ) -> tuple[NDArray[np.float32], Grid]:
@@ -259,70 +302,95 @@ class Predictor:
 
         Parameters
         ----------
-        image, grid, mode, progress, cancelled
-            As for `classes`. A network that answers at its deepest level always sees the scan as a whole.
+        image, grid, options, progress, cancelled
+            As for `answer`. A network that answers at its deepest level always sees the scan as a whole.
 
         Returns
         -------
         array of shape (channels, i, j, k)
-            float32.
+            float32; one more channel where several answers are averaged and the uncertainty is wanted, as `mirrored` says.
         Grid
             That of the image, or the coarser one of such a network.
         """
-        spec, tile = self.spec, self._tile(mode)
+        spec, tile = self.spec, self._tile(options)
         if spec.network.dims == 2:
+            networks = partial(self._computed_in, count=image.shape[1], options=options)
             seen = slice_probabilities(
-                self._computed(image.shape[1]), image, spec.planes, spec.context, tile, spec.targets, progress, cancelled
+                networks, image, spec.planes, spec.context, tile, spec.targets, spec.channels, progress, cancelled
             )
             return seen, grid
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
+        network = self._computed_in(None, len(tiling.corners), options)
         if self._is_coarse:
             padded = tiling.pad(image[np.newaxis], lowest)
-            logits = next(self._forward(padded) for _ in watch.over(tiling.corners))
+            logits = next(network(padded) for _ in watch.over(tiling.corners))
             grid = coarse_grid(grid, tiling, logits.shape[2:])
         else:
-            logits = blended(self._computed(len(tiling.corners)), image[np.newaxis], tiling, lowest, watch)
-        return activated(logits, spec.targets)[0].numpy(), grid
+            logits = blended(network, image[np.newaxis], tiling, lowest, watch)
+        return activated(logits, spec.targets, spec.channels)[0].numpy(), grid
 
     def _slabs(
-        self, image: NDArray[np.float32], mode: Mode, progress: Progress | None, cancelled: CancelCheck | None, axis: int
+        self,
+        image: NDArray[np.float32],
+        options: PredictOptions,
+        progress: Progress | None,
+        cancelled: CancelCheck | None,
+        axis: int,
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield the probabilities ``(channels, i, j, k)`` of slabs along an axis, each with its first voxel."""
-        spec, tile = self.spec, self._tile(mode)
+        spec, tile = self.spec, self._tile(options)
         if spec.network.dims == 2:
             plane = spec.planes[0]
             watch = Watch(window_count(image, plane, tile), progress, cancelled)
-            yield from slice_slabs(self._computed(image.shape[1]), image, plane, spec.context, tile, spec.targets, watch)
+            network = self._computed_in(plane, image.shape[1], options)
+            yield from slice_slabs(network, image, plane, spec.context, tile, spec.targets, spec.channels, watch)
             return
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
-        for first, logits in slabs(self._computed(len(tiling.corners)), image[np.newaxis], tiling, lowest, watch, axis):
-            yield first, activated(logits, spec.targets)[0].numpy()
+        network = self._computed_in(None, len(tiling.corners), options)
+        for first, logits in slabs(network, image[np.newaxis], tiling, lowest, watch, axis):
+            yield first, activated(logits, spec.targets, spec.channels)[0].numpy()
 
-    def _tile(self, mode: Mode) -> Callable[[tuple[int, ...]], Tiling]:
+    def _tile(self, options: PredictOptions) -> Callable[[tuple[int, ...]], Tiling]:
         """Return what lays the windows for images or slices with the given sides."""
         dims = self.spec.network.dims
-        if self._is_coarse or (self.spec.mode if mode == "auto" else mode) == "whole":
+        if self._sees_whole(options):
             return partial(Tiling.whole, divisor=self.spec.network.divisor[:dims])
-        return partial(Tiling, window=self.spec.patch_size[:dims])
+        return partial(Tiling, window=self.spec.patch_size[:dims], overlap=options.overlap, blending=options.blending)
+
+    def _sees_whole(self, options: PredictOptions) -> bool:
+        return self._is_coarse or (self.spec.mode if options.mode == "auto" else options.mode) == "whole"
+
+    def _seen_for(self, region: Box, grid: Grid, native: Grid, options: PredictOptions) -> Box:
+        """Return the part of the preprocessed scan that the network sees to answer for a region of the native one."""
+        spec, whole = self.spec, self._sees_whole(options)
+        around = [spec.context] * 3
+        for plane in spec.planes if spec.network.dims == 2 else (None,):
+            in_plane = [axis for axis in range(3) if plane is None or axis != AXIS[plane]]
+            for axis, side in zip(in_plane, spec.patch_size, strict=False):
+                around[axis] = max(around[axis], grid.shape[axis] if whole else side // 2)
+        box = box_on(region, native, grid)
+        first = [max(0, side.start - more) for side, more in zip(box, around, strict=True)]
+        last = [min(end, side.stop + more) for side, more, end in zip(box, around, grid.shape, strict=True)]
+        return box_of(first, last)
 
     @property
     def _is_coarse(self) -> bool:
         return network_info(self.spec.network.name).answers != "voxels"
 
-    def _classes_of(
-        self, volume: Volume, mode: Mode, progress: Progress | None, cancelled: CancelCheck | None
-    ) -> NDArray[np.integer]:
+    def _answer_of(
+        self, volume: Volume, options: PredictOptions, progress: Progress | None, cancelled: CancelCheck | None
+    ) -> Answer:
         processed = self._preprocessed(volume, cancelled)
         image = np.asarray(processed.data, dtype=np.float32)
-        return self.classes(image, processed.grid, volume.grid, mode, progress, cancelled)
+        return self.answer(image, processed.grid, volume.grid, options, progress, cancelled)
 
     def _object_in(self, volume: Volume, cancelled: CancelCheck | None) -> Box | None:
         """Return the box of the scan around what this network finds anywhere."""
         processed = self._preprocessed(volume, cancelled)
         image = np.asarray(processed.data, dtype=np.float32)
-        probabilities, grid = self.probabilities(image, processed.grid, "whole", cancelled=cancelled)
+        probabilities, grid = self.probabilities(image, processed.grid, PredictOptions(mode="whole"), cancelled=cancelled)
         anything = 1 - probabilities[0] if self.spec.targets == "exclusive" else probabilities.max(axis=0)
         box = object_box(np.greater(anything, 0.5))
         return box_on(box, grid, volume.grid) if box is not None else None
@@ -372,8 +440,18 @@ class Predictor:
     def _has_channels(self) -> bool:
         return self.spec.targets == "overlapping" and len(self.labels) > 1
 
+    @property
+    def _channel_names(self) -> tuple[str, ...]:
+        names = tuple(name for _, name in sorted(self.labels.items()))
+        return ("background", *names) if self.spec.targets == "exclusive" else names
+
+    def _computed_in(self, plane: Plane | None, count: int, options: PredictOptions) -> Forward:
+        """Return what computes the network for about `count` windows, of a plane or of volumes: the engine, and its mirror images."""
+        in_plane = [axis for axis in range(3) if plane is None or axis != AXIS[plane]]
+        flipped = [place for place, axis in enumerate(in_plane) if PATIENT_AXES[axis] in options.flips]
+        return mirrored(self._computed(count), flipped, self.spec.targets, measured=options.uncertainty)
+
     def _computed(self, count: int) -> Forward:
-        """Return what computes the network for about `count` windows: the faster engine."""
         engines = self._engines
         if engines is None:
             return self._forward
@@ -390,3 +468,10 @@ class Predictor:
         # Not inference mode: its tensors could not be changed in place by whoever gets them.
         with torch.no_grad(), torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
             return self.network(batch).float().cpu()  # type: ignore[no-any-return]
+
+
+def _map(channels: NDArray[np.float32] | None, scan: Volume, names: tuple[str, ...]) -> Volume | None:
+    """Return channels ``(C, I, J, K)`` on a scan's grid as a volume of it."""
+    if channels is None:
+        return None
+    return Volume(channels, scan.affine, "image", scan.source, channels=names[: len(channels)], is_oriented=scan.is_oriented)

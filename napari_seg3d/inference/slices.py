@@ -17,12 +17,13 @@ _PIXELS_AT_ONCE = 2**18
 
 
 def slice_probabilities(
-    network: Forward,
+    networks: Callable[[Plane], Forward],
     image: NDArray[np.float32],
     planes: Sequence[Plane],
     context: int,
     tile: Callable[[tuple[int, ...]], Tiling],
     targets: Literal["exclusive", "overlapping"],
+    channels: int,
     progress: Progress | None = None,
     cancelled: CancelCheck | None = None,
 ) -> NDArray[np.float32]:
@@ -30,8 +31,8 @@ def slice_probabilities(
 
     Parameters
     ----------
-    network : callable
-        ``(N, (2 * context + 1) * C, a, b)`` to logits ``(N, channels, a, b)``.
+    networks : callable
+        Of each plane, what takes ``(N, (2 * context + 1) * C, a, b)`` to logits ``(N, channels, a, b)``.
     image : array of shape (C, I, J, K)
         In canonical (RAS) order.
     planes : sequence of {"axial", "coronal", "sagittal"}
@@ -42,6 +43,8 @@ def slice_probabilities(
         The windows for slices with the sides ``(a, b)``.
     targets : {"exclusive", "overlapping"}
         Softmax or sigmoid.
+    channels : int
+        How many of the network's channels are logits, as for `activated`.
     progress, cancelled : callable, optional
         Told (done, total) after, and asked before, each window of each batch of slices.
 
@@ -58,7 +61,7 @@ def slice_probabilities(
     watch = Watch(sum(window_count(image, plane, tile) for plane in planes), progress, cancelled)
     total: NDArray[np.float32] | None = None
     for plane in planes:
-        for first, slab in slice_slabs(network, image, plane, context, tile, targets, watch):
+        for first, slab in slice_slabs(networks(plane), image, plane, context, tile, targets, channels, watch):
             if total is None:
                 total = np.zeros((len(slab), *image.shape[1:]), dtype=np.float32)
             place = slice(first, first + slab.shape[1 + AXIS[plane]])
@@ -75,18 +78,19 @@ def slice_slabs(
     context: int,
     tile: Callable[[tuple[int, ...]], Tiling],
     targets: Literal["exclusive", "overlapping"],
+    channels: int,
     watch: Watch,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield the probabilities of one plane's slices, some at a time: the first of them, and ``(channels, i, j, k)``.
 
-    The parameters are those of `slice_probabilities`; `watch` is told of each window of each batch of slices.
+    The parameters are those of `slice_probabilities`, with the network of this plane; `watch` is told of each window of each batch of slices.
     """
     slices, lowest = as_slices(image, plane), float(image.min())
     tiling, at_once = tile(slices.shape[1:3]), _at_once(slices.shape[1:3], tile)
     for first in range(0, slices.shape[3], at_once):
         batch = range(slices.shape[3])[first : first + at_once]
         seen = np.stack([with_context(slices, index, context) for index in batch])
-        probabilities = activated(blended(network, seen, tiling, lowest, watch), targets).numpy()
+        probabilities = activated(blended(network, seen, tiling, lowest, watch), targets, channels).numpy()
         yield first, np.moveaxis(probabilities, 0, 1 + AXIS[plane])
 
 

@@ -219,11 +219,19 @@ def blended(network: Forward, images: NDArray[np.float32], tiling: Tiling, lowes
     return torch.cat([logits for _, logits in slabs(network, images, tiling, lowest, watch)], dim=2)
 
 
-def activated(logits: torch.Tensor, targets: Literal["exclusive", "overlapping"]) -> torch.Tensor:
-    """Return the probabilities of logits ``(N, channels, *sides)``, in their place: of classes that sum to one, or of each label."""
+def activated(logits: torch.Tensor, targets: Literal["exclusive", "overlapping"], channels: int | None = None) -> torch.Tensor:
+    """Return the probabilities of logits ``(N, channels, *sides)``, in their place: of classes that sum to one, or of each label.
+
+    Channels beyond the first `channels` are no logits, and stay as they are.
+    """
     import torch
 
-    return torch.softmax(logits, dim=1, out=logits) if targets == "exclusive" else torch.sigmoid_(logits)
+    part = logits[:, :channels]
+    if targets == "exclusive":
+        torch.softmax(part, dim=1, out=part)
+    else:
+        torch.sigmoid_(part)
+    return logits
 
 
 def _starts(side: int, window: int, overlap: float) -> list[int]:

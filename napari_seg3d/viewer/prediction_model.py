@@ -12,7 +12,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.errors import Seg3dError
-from napari_seg3d.inference import Mode, Prediction, Predictor
+from napari_seg3d.inference import Mode, Prediction, PredictOptions, Predictor
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import at_time, native_of
 from napari_seg3d.viewer.saving import layer_to_volume
@@ -56,7 +56,7 @@ class PredictionModel(QObject):
 
         def work(job: Job) -> tuple[Prediction, list[Picture]]:
             predictor = self._predictor(model)
-            prediction = predictor.predict(scan, mode, job.progress, job.is_cancelled)
+            prediction = predictor.predict(scan, PredictOptions(mode=mode), job.progress, job.is_cancelled)
             return prediction, [Picture.of(mask, layer_name, frame=frame) for layer_name, mask in _masks(prediction.labels, name)]
 
         self.error = None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_seg3d.errors import Cancelled, ReadError
-from napari_seg3d.inference import Crop, ModelSpec, Predictor, grown_box, object_box
+from napari_seg3d.inference import Crop, ModelSpec, PredictOptions, Predictor, grown_box, object_box
 from napari_seg3d.inference.cascade import box_on
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import preprocessing_pipeline
@@ -123,7 +123,7 @@ def test_a_coarse_answer_lies_where_its_blocks_do() -> None:
     assert roi is not None
     image = bright[np.newaxis].astype(np.float32)
     grid = Grid(bright.shape, np.diag([1.5, 1.0, 2.0, 1.0]))
-    probabilities, coarse = roi.probabilities(image, grid, "patches")
+    probabilities, coarse = roi.probabilities(image, grid, PredictOptions(mode="patches"))
     assert probabilities.shape == (1, 6, 5, 4)
     assert np.allclose(coarse.spacing, 4 * np.array(grid.spacing))
     (block,) = np.argwhere(probabilities[0] > 0.5)

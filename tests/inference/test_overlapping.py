@@ -102,5 +102,5 @@ def test_what_was_cropped_or_padded_away_is_background(
             exclusive[place] = probabilities[(slice(None), *voxel)].argmax()
             overlapping[(slice(None), *place)] = probabilities[(slice(None), *voxel)] > 0.5
     known = Grid(sides, affine)
-    assert np.array_equal(native.to_canonical(bring_home(probabilities, known, native, "exclusive")[0]), exclusive)
-    assert np.array_equal(native.to_canonical(bring_home(probabilities, known, native, "overlapping")), overlapping)
+    assert np.array_equal(native.to_canonical(bring_home(probabilities, known, native, "exclusive").labels[0]), exclusive)
+    assert np.array_equal(native.to_canonical(bring_home(probabilities, known, native, "overlapping").labels), overlapping)

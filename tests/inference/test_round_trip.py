@@ -44,7 +44,7 @@ def _through(mask: Volume, spacing: float) -> tuple[float, float]:
     seen, _ = run(preprocessing_pipeline((spacing,) * 3, "zscore"), mask.with_data(mask.data, "image"))
     assert np.allclose(seen.spacing, spacing)
     scores, values = _perfect(mask, seen.grid)
-    home = values[bring_home(scores, seen.grid, mask.grid, "exclusive")[0]]
+    home = values[bring_home(scores, seen.grid, mask.grid, "exclusive").labels[0]]
     own = mask.data[0]
     dice = [2 * ((home == value) & (own == value)).sum() / ((home == value).sum() + (own == value).sum()) for value in values[1:]]
     moved = np.argwhere(home > 0).mean(axis=0) - np.argwhere(own > 0).mean(axis=0)
@@ -57,7 +57,7 @@ def _native(mask: Volume) -> None:
         Pipeline((Step("ToCanonical"), Step("Resample", {"target": list(mask.canonical().spacing)}))), Volume(shares, mask.affine)
     )
     assert seen.orientation == "RAS"
-    home = values[bring_home(seen.data, seen.grid, mask.grid, "exclusive")[0]]
+    home = values[bring_home(seen.data, seen.grid, mask.grid, "exclusive").labels[0]]
     assert home.dtype == mask.data.dtype
     assert np.array_equal(home, mask.data[0])
 

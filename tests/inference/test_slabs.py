@@ -136,8 +136,8 @@ def test_slabs_come_home_as_the_whole_does(shape, native, orders, signs, spacing
     probabilities = np.random.default_rng(4).random((3, *shape)).astype(np.float32)
     edges = sorted({0, *(cut for cut in cuts if cut < shape[axis]), shape[axis]})
     parts = [(first, np.take(probabilities, range(first, last), axis=1 + axis)) for first, last in pairwise(edges)]
-    found = bring_slabs_home(iter(parts), grid, scan, targets, axis)
-    np.testing.assert_array_equal(found, bring_home(probabilities, grid, scan, targets))
+    found = bring_slabs_home(iter(parts), grid, scan, targets, axis).labels
+    np.testing.assert_array_equal(found, bring_home(probabilities, grid, scan, targets).labels)
 
 
 def test_oblique_scans_come_home_too() -> None:
@@ -147,7 +147,7 @@ def test_oblique_scans_come_home_too() -> None:
     probabilities = np.random.default_rng(5).random((3, 6, 6, 6)).astype(np.float32)
     parts = [(0, probabilities[:, :2]), (2, probabilities[:, 2:])]
     np.testing.assert_array_equal(
-        bring_slabs_home(iter(parts), grid, scan, "exclusive"), bring_home(probabilities, grid, scan, "exclusive")
+        bring_slabs_home(iter(parts), grid, scan, "exclusive").labels, bring_home(probabilities, grid, scan, "exclusive").labels
     )
 
 

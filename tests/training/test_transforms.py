@@ -182,7 +182,7 @@ def test_a_crop_comes_home(ball_dataset: Path) -> None:
                 Step("CropOrPad", {"target_shape": [16, 40, 16]}),
             )
             seen, _ = run(Pipeline(steps), mask.with_data((mask.data > 0).astype(np.float32), "image"))
-            home = bring_home(np.concatenate([1 - seen.data, seen.data]), seen.grid, scan.grid, "exclusive")[0]
+            home = bring_home(np.concatenate([1 - seen.data, seen.data]), seen.grid, scan.grid, "exclusive").labels[0]
             assert home.shape == scan.data.shape[1:]
             inside = run(Pipeline((Step("ToCanonical"), Step("CropOrPad", {"target_shape": int(14 * spacing)}))), scan)[0]
             places = np.linalg.solve(
