@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +17,7 @@ from napari_seg3d.errors import ConfigError, Seg3dError
 
 if TYPE_CHECKING:
     from napari_seg3d.datasets import Case
+    from napari_seg3d.inference.batch_folder import BatchFolder, CaseResult
 
 _SHOWN_LABELS = 6
 
@@ -51,14 +55,20 @@ def predict(
     resample_irregular: Annotated[
         bool, typer.Option(help="Resample series that are tilted or unevenly spaced; their masks lie on the resampled grid.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace masks that are there already.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Make masks anew that are there already.")] = False,
+    dask: Annotated[
+        str,
+        typer.Option(
+            help="Spread the scans over the workers of a Dask cluster: the address of its scheduler, or local (local:3 for three workers)."
+        ),
+    ] = "",
 ) -> None:
     """Predict the masks of scans, each on its scan's own grid.
 
     Masks of DICOM scans are NIfTI unless asked otherwise. Labels that overlap have a channel each in the file. A scan that cannot be
-    predicted is reported and the rest goes on; the exit status is then 1.
+    predicted is reported and the rest goes on; the exit status is then 1. The same command again goes on where it stopped. The folder
+    also gets predictions.csv, with the volumes of the labels, and never holds masks of two models.
     """
-    from napari_seg3d.datasets import mask_name, read_case_image
     from napari_seg3d.training import Run
     from napari_seg3d.volumes import MASK_SUFFIXES
 
@@ -76,48 +86,65 @@ def predict(
         )
     cases = run.cases("validation") if validation and run is not None else _cases(scans or [])
 
-    from napari_seg3d.inference import Predictor
-    from napari_seg3d.volumes import write_label_files, write_volume
+    from napari_seg3d.inference import PredictOptions, Predictor
+    from napari_seg3d.inference.batch import batch_model, predict_cases
+    from napari_seg3d.inference.batch_folder import BatchFolder, BatchOutput
 
-    predictor = Predictor.load(run.best if run is not None else model, device, precision, engine)  # type: ignore[arg-type]
-    table = Table(title=f"{len(cases)} scans, model {predictor.name}")
-    shown = sorted(predictor.stored_labels.items())[:_SHOWN_LABELS]
-    for column in ("scan", *(f"{name} (ml)" for _, name in shown), "seconds"):
-        table.add_column(column, justify="left" if column == "scan" else "right")
-    failed: list[Seg3dError] = []
-    notes: list[str] = []
-    with progress_bar() as bar:
-        told = teller(bar, "Predicting")
-        for done, case in enumerate(cases, start=1):
-            try:
-                image = read_case_image(case, resample_irregular)
-                prediction = predictor.predict(image, mode)  # type: ignore[arg-type]
-                labels, file = prediction.labels, out / mask_name(case, ending)
-                if file.suffix == ".png" and not ending and len(labels.data) > 1:
-                    file = file.with_suffix(".npy")  # a pixel of a picture has one label
-                if per_label:
-                    write_label_files(labels, file, overwrite=overwrite)
-                else:
-                    write_volume(labels, file, overwrite=overwrite)
-                millilitres = image.grid.voxel_volume / 1000
-                volumes = [f"{(labels.data == value).sum() * millilitres:.2f}" for value, _ in shown]
-                table.add_row(case.id, *volumes, f"{prediction.seconds:.2f}")
-                notes += [f"{case.id}: {note}" for note in prediction.notes]
-            except Seg3dError as error:
-                failed.append(error)
-            told(done, len(cases))
-    CONSOLE.print(table)
-    CONSOLE.print(
-        f"{len(cases) - len(failed)} {'scans have their masks' if per_label else 'masks are'} in [bold]{escape(str(out))}[/]. "
-        f"{predictor.engine} computed them.",
-        highlight=False,
-    )
-    for note in notes:
-        CONSOLE.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
+    checkpoint = (run.best if run is not None else model).absolute()
+    load = partial(Predictor.load, checkpoint, device, precision, engine)  # type: ignore[arg-type]
+    options = PredictOptions(mode=mode)  # type: ignore[arg-type]
+    output = BatchOutput(out, ending, per_label, overwrite, resample_irregular)
+    if dask:
+        from napari_seg3d.inference.batch_dask import DaskBatch
+
+        with DaskBatch(dask, load, [checkpoint]) as cluster:
+            folder = BatchFolder(output, cluster.model, options, cases)
+            failed = _follow(cluster.predict_cases(folder, options), folder, len(cases))
+    else:
+        predictor = load()
+        folder = BatchFolder(output, batch_model(predictor, [checkpoint]), options, cases)
+        failed = _follow(predict_cases(predictor, folder, options), folder, len(cases))
+        if folder.todo:
+            CONSOLE.print(f"{predictor.engine} computed them.", highlight=False)
     for failure in failed:
         ERRORS.print(f"[bold red]Error:[/] {escape(str(failure))}", highlight=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _follow(results: Iterator[CaseResult], folder: BatchFolder, count: int) -> list[Seg3dError]:
+    """Show what becomes of the scans, and return what went wrong."""
+    from napari_seg3d.inference.batch_folder import TABLE
+
+    model = folder.model
+    table = Table(title=f"{count} scans, model {model.name}")
+    shown = sorted(model.labels.items())[:_SHOWN_LABELS]
+    for column in ("scan", *(f"{name} (ml)" for _, name in shown), "seconds"):
+        table.add_column(column, justify="left" if column == "scan" else "right")
+    failed: list[Seg3dError] = []
+    notes: list[str] = []
+    there = 0
+    with progress_bar() as bar, closing(results):  # type: ignore[type-var]
+        told = teller(bar, "Predicting")
+        for done, result in enumerate(results, start=1):
+            if result.error is not None:
+                failed.append(result.error)
+            else:
+                volumes = (f"{result.volumes[value]:.2f}" if value in result.volumes else "" for value, _ in shown)
+                table.add_row(result.case, *volumes, "was there" if result.was_there else f"{result.seconds:.2f}")
+                notes += [f"{result.case}: {note}" for note in result.warnings]
+                there += result.was_there
+            told(done, count)
+    CONSOLE.print(table)
+    kind = "scans have their masks" if folder.output.per_label else "masks are"
+    CONSOLE.print(
+        f"{count - len(failed)} {kind} in [bold]{escape(str(folder.output.folder))}[/]"
+        f"{f', {there} of them from before' if there else ''}; {TABLE} there lists them.",
+        highlight=False,
+    )
+    for note in notes:
+        CONSOLE.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
+    return failed
 
 
 def _cases(scans: list[Path]) -> list[Case]:
