@@ -128,7 +128,7 @@ def load_recipe(path: str | Path) -> Recipe:
 def parse_recipe(text: str, where: str = "The text") -> Recipe:
     """Return the recipe in YAML text; a ConfigError says what is wrong and `where`."""
     try:
-        _refuse_traps(text, where)
+        refuse_traps(text, where, _PATTERN)
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
         raise ConfigError(f"{where} cannot be read as YAML ({_first_line(error)}).", _PATTERN) from error
@@ -190,15 +190,16 @@ def find_recipe(name: str) -> Recipe:
     raise ConfigError(f"{name} is neither a file nor a preset.", f"Presets are {', '.join(known)}.")
 
 
-def _refuse_traps(text: str, where: str) -> None:
+def refuse_traps(text: str, where: str, fix: str) -> None:
+    """Raise a ConfigError with `fix` for YAML text that is meant to keep a reader busy; a YAMLError for text that is no YAML."""
     # Anchors let a few lines grow to billions of steps; thousands of brackets keep the parser busy for minutes.
     depth = 0
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
         if isinstance(token, (yaml.AliasToken, yaml.AnchorToken)):
-            raise ConfigError(f"{where} uses YAML anchors, which are not read.", "Write every step out.")
+            raise ConfigError(f"{where} uses YAML anchors, which are not read.", f"Write everything out. {fix}")
         depth += isinstance(token, _BEGINNINGS) - isinstance(token, _ENDINGS)
         if depth > _DEEPEST:
-            raise ConfigError(f"{where} is nested too deeply.", _PATTERN)
+            raise ConfigError(f"{where} is nested too deeply.", fix)
 
 
 def _pipeline(values: Any, where: str) -> Pipeline:

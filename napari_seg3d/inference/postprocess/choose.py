@@ -196,7 +196,7 @@ def _sizes(cases: list[_Case]) -> list[float]:
 def _short(size: float) -> float:
     """Return a number of three digits that is not larger: a piece of just that size must stay."""
     digit = 10.0 ** (math.floor(math.log10(size)) - 2)
-    return float(f"{math.floor(size / digit) * digit:.3g}")
+    return float(f"{math.floor(size / digit + 1e-9) * digit:.3g}")
 
 
 def _and_holes(rule: Rule) -> Rule:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from napari_seg3d.errors import ConfigError, WriteError
 from napari_seg3d.files import write_text
 from napari_seg3d.inference.postprocess.rules import Rules
+from napari_seg3d.transforms.recipe import refuse_traps
 
 FORMAT = "napari-seg3d postprocessing"
 _VERSION = 1
@@ -86,12 +87,10 @@ def save_rules(path: str | Path, rules: Rules, names: Mapping[int, str], *, over
 
 def _understood(text: str, path: Path) -> Rules:
     try:
-        # An anchor lets a few lines grow to billions of values; nothing in this file needs one.
-        if any(isinstance(token, (yaml.AliasToken, yaml.AnchorToken)) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
-            raise ConfigError(f"{path} uses YAML anchors, which are not read.", _FIX)
+        refuse_traps(text, str(path), _FIX)
         values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
-        raise ConfigError(f"{path} cannot be read as YAML ({(str(error).splitlines() or ['too deep'])[0]}).", _FIX) from error
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
+        raise ConfigError(f"{path} cannot be read as YAML ({str(error).splitlines()[0]}).", _FIX) from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ConfigError(f"{path} holds no rules: it does not begin with 'format: {FORMAT}'.", _FIX)
     if values.get("version") != _VERSION:
