@@ -1,0 +1,54 @@
+"""Models from elsewhere: MONAI bundles and nnU-Net result folders, predicted by the same code as ours.
+
+Such a file is untrusted: nothing in it is ever run, and it can name nothing but what is on the lists of this package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_seg3d.inference.engines import EngineName
+from napari_seg3d.inference.foreign.monai_bundle import MonaiBundle, open_bundle
+from napari_seg3d.inference.foreign.predictor import ForeignPredictor
+from napari_seg3d.inference.predictor import Predictor
+
+__all__ = ["ForeignPredictor", "MonaiBundle", "load_predictor", "open_foreign"]
+
+
+def open_foreign(path: str | Path) -> MonaiBundle | None:
+    """Return the model from elsewhere at a path, recognised by its content; None for everything else, our own models among it.
+
+    Parameters
+    ----------
+    path : path-like
+        A MONAI bundle: its folder or zip archive.
+
+    Raises
+    ------
+    ModelError
+        It is such a model, and asks for something that is not on our lists, or is damaged.
+    """
+    return open_bundle(Path(path))
+
+
+def load_predictor(
+    path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch"
+) -> Predictor:
+    """Return the model at a path, ours or from elsewhere, ready to predict.
+
+    Parameters
+    ----------
+    path, accelerator, precision, engine
+        As for `Predictor.load`; `path` may also be what `open_foreign` takes.
+
+    Raises
+    ------
+    ModelError
+        There is no model at that path, or one that cannot be used.
+    ConfigError
+        The device is not there.
+    """
+    foreign = open_foreign(path)
+    if foreign is None:
+        return Predictor.load(path, accelerator, precision, engine)
+    return foreign.predictor(accelerator, precision, engine)
