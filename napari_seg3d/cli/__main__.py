@@ -2,4 +2,5 @@
 
 from napari_seg3d.cli import main
 
-main()
+if __name__ == "__main__":  # the workers of Dask import this file, too
+    main()

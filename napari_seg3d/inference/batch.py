@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from napari_seg3d.datasets import Case, read_case_image
 from napari_seg3d.errors import Cancelled, DiskFull, Seg3dError
 from napari_seg3d.inference.batch_folder import BatchFolder, BatchModel, CaseResult, model_identity, volumes_in
 from napari_seg3d.inference.model import ModelSpec
+from napari_seg3d.inference.options import PredictOptions
 from napari_seg3d.inference.predictor import Prediction
 from napari_seg3d.inference.windows import CancelCheck
 from napari_seg3d.volumes import Volume, write_label_files, write_volume
+
+_AS_TRAINED = PredictOptions()
 
 #: Told the case that the network sees, and how many of its windows are done and how many it has.
 CaseProgress = Callable[[str, int, int], None]
@@ -46,7 +49,7 @@ class Predicts(Protocol):
 
     @property
     def predict(self) -> Callable[..., Prediction]:
-        """Return the labels of a volume; takes options, `progress` and `cancelled` by name."""
+        """Return the labels of a volume; takes the options, and `progress` and `cancelled` by name."""
 
 
 def batch_model(predictor: Predicts, files: Iterable[Path]) -> BatchModel:
@@ -58,7 +61,7 @@ def batch_model(predictor: Predicts, files: Iterable[Path]) -> BatchModel:
 def predict_cases(
     predictor: Predicts,
     folder: BatchFolder,
-    options: Mapping[str, Any] | None = None,
+    options: PredictOptions = _AS_TRAINED,
     progress: CaseProgress | None = None,
     cancelled: CancelCheck | None = None,
 ) -> Iterator[CaseResult]:
@@ -73,8 +76,8 @@ def predict_cases(
         The model.
     folder : BatchFolder
         Where the masks go, and which are to be made.
-    options : mapping, optional
-        What `predictor.predict` takes besides, by name.
+    options : PredictOptions, optional
+        How.
     progress, cancelled : callable, optional
         Told after, and asked before, each window, in a thread of the batch.
 
@@ -103,7 +106,7 @@ def predict_cases(
 
     def compute(case: Case, scan: Future[Volume]) -> Prediction:
         told = None if progress is None else lambda done, total: progress(case.id, done, total)
-        return predictor.predict(scan.result(), progress=told, cancelled=is_cancelled, **(options or {}))
+        return predictor.predict(scan.result(), options, progress=told, cancelled=is_cancelled)
 
     def write(case: Case, prediction: Future[Prediction]) -> CaseResult:
         result = outcome(case.id, lambda: written(case, prediction.result(), folder.target_of(case), folder.output.per_label))

@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from napari_seg3d.datasets import Case, mask_name, read_mask
 from napari_seg3d.errors import ConfigError, ReadError, Seg3dError, WriteError
 from napari_seg3d.files import append_bytes, write_text
+from napari_seg3d.inference.options import PredictOptions
 from napari_seg3d.volumes import Label, Volume, label_paths
 
 TABLE = "predictions.csv"
@@ -139,8 +140,8 @@ class BatchFolder:
         Where, and how.
     model : BatchModel
         What makes the masks.
-    settings : mapping
-        What else decides what is in them; anything that JSON or `str` can say, and data classes.
+    options : PredictOptions
+        How they are predicted.
     cases : sequence of Case
         The scans to predict.
 
@@ -152,13 +153,13 @@ class BatchFolder:
         The folder cannot be written.
     """
 
-    def __init__(self, output: BatchOutput, model: BatchModel, settings: Mapping[str, Any], cases: Sequence[Case]) -> None:
+    def __init__(self, output: BatchOutput, model: BatchModel, options: PredictOptions, cases: Sequence[Case]) -> None:
         self.output, self.model = output, model
         self._folder = output.folder
         made_by = {
             "model": model.identity,
             "labels": {str(value): name for value, name in model.labels.items()},
-            "settings": json.loads(json.dumps(dict(settings), default=_plain)),
+            "settings": json.loads(json.dumps(asdict(options), default=str)),
         }
         self._scans = self._recorded(made_by, {case.id for case in cases})
         self._columns = ["case", "file", "seconds", *(f"{name} (ml)" for name in model.labels.values()), "warnings", "error"]
@@ -277,22 +278,24 @@ class BatchFolder:
             return None
         row = self._row_of(CaseResult(case.id, files))
         if row is None:  # the computer failed between the mask and its row
-            return replace(self._measured(case.id, files), was_there=True)
+            return measured(case.id, files, self.model.labels, self.output.per_label)
         cells = zip(self.model.labels, row[3:-2], strict=True)
         return CaseResult(
             case.id, files, _number(row[2]), {value: _number(cell) for value, cell in cells if cell}, was_there=True
         )
 
-    def _measured(self, case: str, files: tuple[Path, ...]) -> CaseResult:
-        try:
-            if self.output.per_label:
-                masks = {value: read_mask(file) for value, file in zip(sorted(self.model.labels), files, strict=True)}
-                volumes = {value: volumes_in(mask, [1])[1] for value, mask in masks.items()}
-            else:
-                volumes = volumes_in(read_mask(files[0], overlapping=True), self.model.labels)
-        except Seg3dError as error:
-            return CaseResult(case, files, warnings=(f"The mask was there already, and cannot be measured: {error.what}",))
-        return CaseResult(case, files, volumes=volumes)
+
+def measured(case: str, files: tuple[Path, ...], labels: Iterable[int], per_label: bool) -> CaseResult:
+    """Return what masks that are there already hold, whose row was lost."""
+    try:
+        if per_label:
+            volumes = {value: volumes_in(read_mask(file), [1])[1] for value, file in zip(sorted(labels), files, strict=True)}
+        else:
+            volumes = volumes_in(read_mask(files[0], overlapping=True), labels)
+    except Seg3dError as error:
+        note = f"The mask was there already, and cannot be measured: {error.what}"
+        return CaseResult(case, files, warnings=(note,), was_there=True)
+    return CaseResult(case, files, volumes=volumes, was_there=True)
 
 
 def volumes_in(mask: Volume, values: Iterable[int]) -> dict[int, float]:
@@ -334,7 +337,3 @@ def _number(cell: str) -> float:
         return float(cell)
     except ValueError:
         return 0.0
-
-
-def _plain(value: object) -> object:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -97,9 +97,9 @@ def test_the_whole_way(ball_dataset: Path, quick_config: TrainConfig, tmp_path: 
     with open(tmp_path / "dice.csv") as handle:
         assert len(list(csv.DictReader(handle))) == 4
 
-    # A second time nothing is overwritten, unless asked.
-    assert "exists already" in _cli("predict", run, "--validation", "--out", tmp_path / "predicted", status=1)
-    _cli("predict", run, "--validation", "--out", tmp_path / "predicted", "--overwrite")
+    # A second time there is nothing left to do, unless asked.
+    assert "2 of them from before" in _cli("predict", run, "--validation", "--out", tmp_path / "predicted")
+    assert "from before" not in _cli("predict", run, "--validation", "--out", tmp_path / "predicted", "--overwrite")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for a single process")
@@ -147,7 +147,9 @@ def test_one_bad_scan_does_not_stop_the_others(finished_run: Run, ball_dataset: 
     assert "5 masks" in text
     assert "ball_1.nii.gz" in text
     assert "black.nrrd is constant" in text
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"ball_{number}.nii.gz" for number in (0, 2, 3, 4, 5)]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == [
+        f"ball_{number}.nii.gz" for number in (0, 2, 3, 4, 5)
+    ]
 
 
 def test_a_mask_never_replaces_its_scan(finished_run: Run, ball_dataset: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_overlapping_labels_come_back_from_a_file_for_each(model: Path, tmp_path
         read = read_volume(tmp_path / "out" / f"patient7_{name}.nii.gz", "labels")
         assert np.array_equal(read.data[0], expected.data[channel] != 0)
         assert read.grid.matches(_scan().grid)
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
 
 
 def test_overlapping_labels_come_back_from_a_dicom_seg(model: Path, tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_a_data_set_is_predicted_as_it_is_described(model: Path, tmp_path: Path)
     for name in ("a", "b"):
         write_volume(_scan(), tmp_path / "set" / "images" / f"{name}.nii.gz")
     _predict(model, tmp_path / "set", "--out", tmp_path / "out")
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz"]
+    assert sorted(file.name for file in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
     (tmp_path / "cases.csv").write_text("image\nset/images/b.nii.gz\n")
     _predict(model, tmp_path / "cases.csv", "--out", tmp_path / "some")
-    assert [file.name for file in (tmp_path / "some").iterdir()] == ["b.nii.gz"]
+    assert [file.name for file in (tmp_path / "some").glob("*.nii.gz")] == ["b.nii.gz"]
     with pytest.raises(ConfigError, match=r"ends in \.txt"):
         _predict(model, tmp_path / "set", "--format", "txt")
