@@ -9,6 +9,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_seg3d.errors import Seg3dError
 from napari_seg3d.training import EventReader, Run, Status, TrainConfig, live_runs, resume_run, start_run
 from napari_seg3d.viewer.jobs import start_job
 
@@ -28,6 +29,8 @@ class RunWatch(QObject):
         Where the run stands.
     events : list of dict
         Everything that the run has said so far; of a very long run only some of its steps.
+    is_resuming : bool
+        Whether the followed run, which has ended, is about to go on.
     """
 
     #: Another run is followed, or none.
@@ -46,6 +49,7 @@ class RunWatch(QObject):
         self.run: Run | None = None
         self.status = Status("starting")
         self.events: list[Event] = []
+        self.is_resuming = False
         self._last_state: Event = {}
         self._stop = threading.Event()
         self._looked.connect(self._take)
@@ -75,15 +79,23 @@ class RunWatch(QObject):
     def resume(self) -> None:
         """Go on with the followed run, which has ended before its time."""
         run = self.run
-        if run is not None:
-            # Its process may need a moment to leave.
-            start_job(lambda _job: resume_run(run), returned=self.follow, failed=self.failed.emit)
+        if run is None or self.is_resuming:
+            return
+
+        def fail(error: Seg3dError) -> None:
+            self.is_resuming = False
+            self.failed.emit(error)
+
+        self.is_resuming = True
+        # Its process may need a moment to leave.
+        start_job(lambda _job: resume_run(run), returned=self.follow, failed=fail)
 
     def follow(self, run: Run | None) -> None:
         """Follow another run, from its first event on."""
         self._stop.set()
         self._stop = threading.Event()
         self.run, self.status, self.events, self._last_state = run, Status("starting"), [], {}
+        self.is_resuming = False
         self.runChanged.emit()
         if run is not None:
             thread = threading.Thread(target=self._look, args=(run, self._stop), name="napari-seg3d watch", daemon=True)

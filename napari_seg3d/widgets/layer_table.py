@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_seg3d.viewer.plan_model import Layers
 from napari_seg3d.widgets.cockpit import gigabytes
@@ -47,15 +47,18 @@ class LayerTable(QWidget):
             self.table.horizontalHeaderItem(place).setToolTip(f"<p>{tip}</p>")
         self.table.setToolTip("<p>The layers of the network, from input to output; totals in the last row.</p>")
         self.table.verticalHeader().hide()
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.table.setFixedHeight(_HEIGHT)
         column.addWidget(self.table)
+        self._shown: Layers | None = None
 
     def show_layers(self, layers: Layers | None) -> None:
         """List the layers of a network, or none."""
+        if layers is not None and layers is self._shown:
+            return
+        self._shown = layers
         self.verdict.setText(layers.verdict if layers is not None else "")
         self.verdict.setStyleSheet("" if layers is None or layers.fits else _WRONG)
         rows = layers.summary.rows if layers is not None else ()
@@ -66,6 +69,8 @@ class LayerTable(QWidget):
         if layers is not None and rows:
             total = layers.summary
             self._fill(len(rows), "Total", "", total.parameters, total.forward_bytes, total.backward_bytes)
+            # Once, when all is there: a header that keeps to the contents measures every row again for every cell.
+            self.table.resizeColumnsToContents()
 
     def _fill(self, at: int, name: str, shape: str, parameters: int, forward: int, backward: int) -> None:
         texts = (name, shape, f"{parameters:,}" if parameters else "", gigabytes(forward), gigabytes(backward))

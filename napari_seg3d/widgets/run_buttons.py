@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QElapsedTimer, Signal
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.training import live_runs
@@ -38,6 +38,7 @@ class RunButtons(QWidget):
         self._watch = watch
         watch.failed.connect(self._say_failure)
         self._blocked = ""  # why nothing can be started now
+        self._since_start = QElapsedTimer()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
@@ -80,9 +81,9 @@ class RunButtons(QWidget):
             self.start.setToolTip(
                 f"<p>{blocked or 'Trains in the background with the settings above. The viewer stays free, and may be closed.'}</p>"
             )
-            self.start.setEnabled(not blocked)
+            self.start.setEnabled(not blocked and not self._watch.is_resuming)
         self.pause.setVisible((running and state != "queued") or self._can_resume())
-        self.pause.setEnabled(asked != "stop" or not running)
+        self.pause.setEnabled(asked != "stop" if running else not self._watch.is_resuming)
         if not running:
             self._say_pause("Resume", "Goes on with this run from its last saved state, as if it had never been interrupted.")
         elif state == "paused":
@@ -103,6 +104,8 @@ class RunButtons(QWidget):
         return run is not None and state in ("stopped", "failed", "died") and run.saved_state.exists()
 
     def _start_or_stop(self) -> None:
+        if self._since_start.isValid() and not self._since_start.hasExpired(QApplication.doubleClickInterval()):
+            return  # the second click of a double click would stop what the first one began
         run = self._watch.run
         if run is not None and self._watch.is_running:
             self._try(run.stop)
@@ -110,6 +113,7 @@ class RunButtons(QWidget):
         others = live_runs()
         if not others:
             self.wanted.emit(False)
+            self._since_start.start()
             return
         box = QMessageBox(self)
         box.setWindowTitle("Another run goes on")
@@ -127,8 +131,8 @@ class RunButtons(QWidget):
         if run is None:
             return
         if not self._watch.is_running:
-            self.pause.setEnabled(False)
             self._watch.resume()
+            self.update_for(self._blocked)
         elif self._watch.status.state == "paused" or run.command() == "pause":
             self._try(run.go_on)
         else:

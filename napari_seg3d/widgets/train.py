@@ -48,7 +48,11 @@ class TrainDock(Dock):
         self.body.addWidget(self.data_label)
         self.presets = PresetRow()
         self.body.addWidget(self.presets)
-        self.form = ConfigForm(TrainConfig.parse({"data": {"images": "."}}))
+        # As the dock was left, if it was open before.
+        config = self._recipe.config
+        self.form = ConfigForm(config)
+        if config != config.with_defaults():
+            self.presets.forget()
         self.form.more.rows.addLayout(self._file_buttons())
         self.body.addWidget(self.form)
         self.plan = PlanPanel(self._plan)
@@ -195,8 +199,13 @@ class TrainDock(Dock):
             blocked = ""
         except Seg3dError:
             blocked = "Correct the setting that is marked first."
+        report = self._data.report
         if not self._plan.is_possible:
-            blocked = "Open a data set with masks in the Data dock first."
+            blocked = (
+                "No case can be trained on: the Data dock says what is wrong with them."
+                if report is not None and report.dataset.pairs
+                else "Open a data set with masks in the Data dock first."
+            )
         elif self._data.is_changed:
             blocked = "Save the data set in the Data dock first: training takes what is saved."
         self.buttons.update_for(blocked)

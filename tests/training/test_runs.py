@@ -1,14 +1,17 @@
 import json
 import os
 import platform
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
-from napari_seg3d.errors import Cancelled, WriteError
-from napari_seg3d.training import EventReader, Run, TrainConfig, find_runs, live_runs, make_run, start_run
+from napari_seg3d.errors import Cancelled, TrainingError, WriteError
+from napari_seg3d.training import EventReader, Run, TrainConfig, find_runs, live_runs, make_run, resume_run, start_run
 from napari_seg3d.training.runs.process_file import ProcessFile
 from napari_seg3d.training.runs.queue import wait_in_line
 from napari_seg3d.training.state import take_back
@@ -32,6 +35,61 @@ def test_half_a_line_waits_for_its_end(tmp_path: Path) -> None:
 def test_a_line_broken_by_a_kill_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text('{"kind": "st\n{"kind": "state", "state": "finished", "message": "done"}\n')
     assert Run(tmp_path).status().state == "finished"
+
+
+@pytest.mark.parametrize("line", ["5", "[1]", "null", "{}", '{"kind": 7}', '{"kind": "step"}x'])
+def test_a_line_that_is_no_event_is_skipped(tmp_path: Path, line: str) -> None:
+    (tmp_path / "events.jsonl").write_text(line + '\n{"kind": "state", "state": "finished", "message": "done"}\n')
+    assert Run(tmp_path).status().state == "finished"
+
+
+def test_a_line_that_is_no_text_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_bytes(b'{"kind": "\x80"}\n{"kind": "state", "state": "finished", "message": "done"}\n')
+    assert Run(tmp_path).status().state == "finished"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "7"])
+def test_what_cannot_be_read_asks_for_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "control.json").write_text(text)
+    assert Run(tmp_path).command() is None
+
+
+def test_of_a_deleted_folder_nobody_says_that_its_process_was_killed(tmp_path: Path, quick_config: TrainConfig) -> None:
+    run = make_run(quick_config, tmp_path / "run")
+    ProcessFile.of(os.getpid()).write(run.folder)
+    training = {"kind": "state", "state": "training"}
+    assert run.status_after(training).state == "training"
+    shutil.rmtree(run.folder)
+    status = run.status_after(training)
+    assert status.ended
+    assert "deleted" in status.message
+    assert "train.log" not in status.message
+
+
+def test_who_resumes_twice_gets_one_process(tmp_path: Path, quick_config: TrainConfig) -> None:
+    run = make_run(quick_config, tmp_path / "run")
+    run.add_event("state", state="stopped")
+    run.saved_state.parent.mkdir()
+    run.saved_state.write_bytes(b"damaged")
+    refused = []
+
+    def resume() -> None:
+        try:
+            resume_run(run)
+        except TrainingError as error:
+            refused.append(error)
+
+    # A process that has said its last words, and is still leaving: both wait for it.
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"]) as leaving:
+        ProcessFile.of(leaving.pid).write(run.folder)
+        threads = [threading.Thread(target=resume) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        leaving.wait()
+        for thread in threads:
+            thread.join()
+    run.kill()
+    assert len(refused) == 1
 
 
 def test_a_process_id_that_is_used_again_is_not_the_run(tmp_path: Path) -> None:

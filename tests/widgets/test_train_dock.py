@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -16,6 +18,7 @@ from napari_seg3d.training.presets import presets
 from napari_seg3d.training.runs.process_file import ProcessFile
 from napari_seg3d.viewer.label_colours import label_colour
 from napari_seg3d.viewer.session import session_of
+from napari_seg3d.volumes import Volume, write_volume
 from napari_seg3d.widgets.train import TrainDock
 from tests.pumping import pump, pump_until
 from tests.waiting import steps, wait_until
@@ -245,6 +248,37 @@ def test_what_cannot_be_planned_is_said(train, ready):
     assert train._plan.error is not None
     assert train.plan.notice.isVisibleTo(train)
     assert train.plan.button.isEnabled()
+
+
+def test_what_was_set_is_there_when_the_dock_is_opened_again(viewer, train, ready):
+    train.form.editor("optimization.minutes").setValue(77)
+    train.form.editor("sampling.foreground").setValue(0.25)
+    left = train.form.value()
+    viewer.window.remove_dock_widget(train)
+    again = viewer.window.add_plugin_dock_widget("napari-seg3d", "Train")[1]
+    assert again is not train
+    assert again.form.value() == left
+    assert again.presets.name is None, "these are no longer the settings of a preset"
+
+
+def test_why_nothing_can_be_trained_on_is_said(train, tmp_path):
+    affine = np.eye(4)
+    write_volume(Volume(np.zeros((1, 8, 8, 8), np.int16), affine, "image"), tmp_path / "images" / "a.nii.gz")
+    write_volume(Volume(np.ones((1, 5, 4, 3), np.uint8), affine, "labels"), tmp_path / "labels" / "a.nii.gz")
+    train._data.open(tmp_path)
+    pump_until(lambda: train._data.job is None, what="the check")
+    assert not train.start_button.isEnabled()
+    assert "No case can be trained on" in train.start_button.toolTip()
+
+
+def test_layers_that_are_shown_already_are_not_filled_in_again(train, ready):
+    train._plan.make(train.form.value())
+    pump_until(lambda: train._plan.job is None, what="the plan")
+    table = train.plan.layers.table
+    first = table.item(0, 0)
+    train._plan.changed.emit()
+    assert table.item(0, 0) is first
+    assert table.columnWidth(0) >= table.sizeHintForColumn(0), "the names can be read"
 
 
 # -- a run that is told event by event --------------------------------------------------------------------------------------------
@@ -500,6 +534,24 @@ def test_every_control_says_what_it_is_for(train, told):
             assert any(part.toolTip() for part in explained if hasattr(part, "toolTip")), (kind, control.parent())
 
 
+def test_what_waits_for_its_process_to_leave_is_resumed_once(train, told):
+    told.saved_state.parent.mkdir()
+    told.saved_state.write_bytes(b"some state")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"]) as leaving:
+        ProcessFile.of(leaving.pid).write(told.folder)
+        told.add_event("state", state="stopped")
+        _follow(train, told)
+        pump_until(lambda: train.pause_button.text() == "Resume", what="the end")
+        QTest.mouseClick(train.pause_button, Qt.MouseButton.LeftButton)
+        pump(0.2)
+        assert not train.pause_button.isEnabled()
+        assert not train.start_button.isEnabled(), "a second run would train beside it"
+        told.saved_state.unlink()
+        leaving.kill()
+    pump_until(lambda: "no saved state" in train.notice.text(), what="the refusal")
+    assert not train._watch.is_resuming
+
+
 # -- real runs -----------------------------------------------------------------------------------------------------------------
 
 
@@ -557,6 +609,17 @@ def test_a_further_run_waits_for_the_one_that_goes_on(train, ready, endless, no_
     first.kill()
     pump_until(lambda: second.status().state not in ("queued", "starting"), what="its turn")
     assert steps(second) == 0 or second.is_alive()
+
+
+def test_a_double_click_on_start_does_not_stop_what_it_starts(train, ready, endless, no_run_left_behind):
+    train.form.setValue(endless)
+    train.start_button.click()
+    train.start_button.click()
+    assert len(live_runs()) == 1
+    assert train._watch.run.command() is None
+    pump(QApplication.doubleClickInterval() / 1000 + 0.1)
+    train.start_button.click()
+    assert train._watch.run.command() == "stop"
 
 
 def test_start_beside_another_run_offers_to_wait(train, ready, quick_config, endless, tmp_path, no_run_left_behind):

@@ -168,6 +168,10 @@ class Run:
         if state in ENDED:
             message = "\n".join(part for part in (last_state_event.get("message"), last_state_event.get("fix")) if part)
             return Status(state, message)
+        if not self.folder.is_dir():
+            return Status(
+                "died", f"The folder of {self.name} is gone ({self.folder}).\nWas it deleted or moved, or is its disk away?"
+            )
         if self.is_alive():
             return Status(state)
         kept = f" What it learnt up to the last validation is kept in {self.best}." if self.best.exists() else ""
@@ -198,8 +202,8 @@ class Run:
         """Return what was last asked of the process, or None."""
         try:
             asked = json.loads((self.folder / "control.json").read_text(encoding="utf-8"))["command"]
-        except FileNotFoundError:
-            return None
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None  # nobody asked, or something damaged the file
         return asked if asked in ("pause", "go on") else "stop"
 
     def stop_asked(self) -> bool:
@@ -270,9 +274,11 @@ class EventReader:
                         return
                     self._offset += len(line)
                     try:
-                        yield json.loads(line)
-                    except json.JSONDecodeError:
+                        event = json.loads(line)
+                    except ValueError:
                         continue  # half a line of a process that was killed while it wrote
+                    if isinstance(event, dict) and isinstance(event.get("kind"), str):
+                        yield event
         except FileNotFoundError:
             return
 

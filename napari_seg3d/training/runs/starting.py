@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from napari_seg3d.training.runs.folder import Run
 from napari_seg3d.training.runs.process_file import ProcessFile
 
 _SECONDS_TO_LEAVE = 20
+_resuming = threading.Lock()
 
 #: Of a process that trains, unless the user's says otherwise.
 ENVIRONMENT = {
@@ -99,6 +101,11 @@ def resume_run(run: Run, queue: bool = False) -> Run:
     TrainingError
         The run is still going, has saved no state yet, or the process could not be started.
     """
+    with _resuming:  # somebody who presses twice while the process leaves must not get two of them in one folder
+        return _resume(run, queue)
+
+
+def _resume(run: Run, queue: bool) -> Run:
     if not _has_left(run):
         raise TrainingError(f"{run.name} is still running.", "Let it go on if it is paused, or stop it first.")
     if not run.can_resume:
