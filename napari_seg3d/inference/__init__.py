@@ -2,6 +2,7 @@
 
 from napari_seg3d.inference.cascade import grown_box, object_box
 from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision, device_name, free_memory
+from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.model import Crop, Model, ModelSpec, load_model, read_spec, save_model
 from napari_seg3d.inference.options import PATIENT_AXES, Mode, PatientAxis, PredictOptions
 from napari_seg3d.inference.predictor import Prediction, Predictor
@@ -10,6 +11,7 @@ __all__ = [
     "PATIENT_AXES",
     "Accelerator",
     "Crop",
+    "EngineName",
     "Mode",
     "Model",
     "ModelSpec",

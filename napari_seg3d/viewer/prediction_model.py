@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Shapes
 from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.errors import Seg3dError
-from napari_seg3d.inference import Mode, Prediction, PredictOptions, Predictor
+from napari_seg3d.inference import EngineName, Prediction, PredictOptions, Predictor
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import at_time, native_of
+from napari_seg3d.viewer.region import drawn_region
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.viewer.stage import Picture, Stage
 from napari_seg3d.volumes import Volume
@@ -29,22 +30,46 @@ class PredictionModel(QObject):
     #: A prediction began or ended.
     changed = Signal()
     progressed = Signal(int, int)
-    #: A prediction is in the viewer: its layer (of overlapping labels, that of the last one), and the `Prediction`.
-    predicted = Signal(object, object)
+    #: A prediction is in the viewer: its layer (of overlapping labels, that of the last one), the `Prediction`, and what computed it.
+    predicted = Signal(object, object, str)
 
     def __init__(self, viewer: Viewer, stage: Stage) -> None:
         super().__init__()
         self._viewer, self._stage = viewer, stage
         self.error: Seg3dError | None = None
         self.job: Job | None = None
-        self._warm: tuple[Path, float, Predictor] | None = None
+        self._warm: tuple[tuple[Path, float, EngineName], Predictor] | None = None
         self._results: weakref.WeakKeyDictionary[Image, list[Labels]] = weakref.WeakKeyDictionary()
+        self._maps: weakref.WeakKeyDictionary[Image, list[Image]] = weakref.WeakKeyDictionary()
 
-    def predict(self, model: Path, layer: Image, mode: Mode) -> None:
-        """Predict the scan in a layer; the mask appears over it when it is done."""
+    def predict(
+        self,
+        model: Path,
+        layer: Image,
+        options: PredictOptions,
+        region: Shapes | None = None,
+        engine: EngineName = "torch",
+    ) -> None:
+        """Predict the scan in a layer; the mask appears over it when it is done.
+
+        Parameters
+        ----------
+        model : Path
+            A checkpoint file.
+        layer : Image
+            The scan.
+        options : PredictOptions
+            How.
+        region : Shapes, optional
+            Only what lies in the box around what is drawn there.
+        engine : {"torch", "openvino", "auto"}
+            What computes on a CPU.
+        """
         try:
             # Taken here, in the window's thread: the layer may change while the network computes.
             scan = at_time(layer_to_volume(layer), round(self._viewer.dims.point[0]))
+            if region is not None:
+                options = replace(options, region=drawn_region(region, layer, scan.grid))
         except Seg3dError as error:
             self.error = error
             self.changed.emit()
@@ -54,10 +79,16 @@ class PredictionModel(QObject):
         native = native_of(layer)
         frame = native.placement.frame if native is not None else None
 
-        def work(job: Job) -> tuple[Prediction, list[Picture]]:
-            predictor = self._predictor(model)
-            prediction = predictor.predict(scan, PredictOptions(mode=mode), job.progress, job.is_cancelled)
-            return prediction, [Picture.of(mask, layer_name, frame=frame) for layer_name, mask in _masks(prediction.labels, name)]
+        def work(job: Job) -> tuple[Prediction, list[Picture], list[Picture], str]:
+            predictor = self._predictor(model, engine)
+            prediction = predictor.predict(scan, options, job.progress, job.is_cancelled)
+            masks = [Picture.of(mask, layer_name, frame=frame) for layer_name, mask in _masks(prediction.labels, name)]
+            maps = [
+                Picture.of(volume, f"{layer.name} {what}", frame=frame)
+                for what, volume in (("probability", prediction.probabilities), ("uncertainty", prediction.uncertainty))
+                if volume is not None
+            ]
+            return prediction, masks, maps, predictor.engine
 
         self.error = None
         self.job = start_job(
@@ -74,19 +105,20 @@ class PredictionModel(QObject):
         if self.job is not None:
             self.job.cancel()
 
-    def _predictor(self, model: Path) -> Predictor:
+    def _predictor(self, model: Path, engine: EngineName) -> Predictor:
         changed = model.stat().st_mtime if model.exists() else 0.0  # a run that goes on writes its best model anew
-        if self._warm is None or self._warm[:2] != (model, changed):
+        asked = (model, changed, engine)
+        if self._warm is None or self._warm[0] != asked:
             self._warm = None  # two models at a time may not fit
-            self._warm = (model, changed, Predictor.load(model))
-        return self._warm[2]
+            self._warm = (asked, Predictor.load(model, engine=engine))
+        return self._warm[1]
 
     def layers_with(self, mask: Labels) -> list[Labels]:
         """Return the layers of the viewer that are one mask: those of overlapping labels that were predicted together, else one."""
         together = next((layers for layers in self._results.values() if mask in layers), [mask])
         return [layer for layer in together if layer in self._viewer.layers]
 
-    def _show(self, image: Image, prediction: Prediction, pictures: list[Picture]) -> None:
+    def _show(self, image: Image, prediction: Prediction, pictures: list[Picture], maps: list[Picture], engine: str) -> None:
         if image not in self._viewer.layers:
             self.error = Seg3dError(
                 f"The layer {image.name} was closed before its prediction was ready.", "Open it and predict again."
@@ -95,6 +127,9 @@ class PredictionModel(QObject):
         for last in self._results.pop(image, []):
             if not self._stage.is_edited(last):
                 self._stage.remove(last)
+        for last_map in self._maps.pop(image, []):
+            self._stage.remove(last_map)
+        self._maps[image] = [layer for picture in maps for layer in self._stage.add_maps(image, picture)]
         layers = [self._stage.add_mask(image, picture) for picture in pictures]
         for layer, value in zip(layers, prediction.labels.labels, strict=False):
             layer.selected_label = value  # what is painted in a layer is its own label
@@ -102,7 +137,7 @@ class PredictionModel(QObject):
         marked = next((picture for picture in pictures if picture.centre is not None), pictures[0])
         for layer in layers:
             self._stage.bring_forward(image, layer, marked)
-        self.predicted.emit(layers[-1], prediction)
+        self.predicted.emit(layers[-1], prediction, engine)
 
     def _failed(self, error: Seg3dError) -> None:
         self.error = error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Labels, Layer
+from napari.layers import Image, Labels, Layer
 
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.layers import LayerTuple, layer_data, marked_centre, native_of, place_over
@@ -111,6 +111,12 @@ class Stage:
         layer = self._viewer.add_layer(place_over(image, mask.layers[0]))
         self.mark_saved(layer)
         return layer
+
+    def add_maps(self, image: Layer, maps: Picture) -> list[Image]:
+        """Add maps from 0 to 1 (probabilities, uncertainty) over `image`, each channel a layer; the first is visible."""
+        there = {"scale": image.scale[-3:], "translate": image.translate[-3:]}
+        look = {"contrast_limits": (0.0, 1.0), "colormap": "inferno", "blending": "additive", "opacity": 0.7}
+        return [self._viewer.add_image(data, **settings | there | look) for data, settings, _ in maps.layers]
 
     def show_preview(self, preview: Preview) -> None:
         """Show a validation case, or another prediction of the one that is shown.

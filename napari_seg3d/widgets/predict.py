@@ -5,28 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QPushButton, QToolButton
 
 from napari_seg3d.errors import Seg3dError
-from napari_seg3d.inference import Mode, Prediction, read_spec
+from napari_seg3d.inference import Prediction, read_spec
 from napari_seg3d.training import Run, find_runs
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import native_of
 from napari_seg3d.viewer.saving import join_labels, layer_to_volume
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import GRID_SUFFIXES, volume_name, write_label_files, write_volume
-from napari_seg3d.widgets.parts import Dock, Folded, Notice, ProgressRow, choose_file, choose_new_file, duration
+from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file, choose_new_file, duration
+from napari_seg3d.widgets.predict_choices import PredictChoices
 
 if TYPE_CHECKING:
     from napari import Viewer
 
-#: What the modes are called, for networks that see volumes and for those that see slices.
-_MODES: dict[int, dict[Mode, str]] = {
-    3: {"whole": "Whole scan", "patches": "Patches"},
-    2: {"whole": "Whole slices", "patches": "Patches of slices"},
-}
 _SAVE_AS = (
     "Masks (*.nii.gz *.nii *.nrrd *.mha *.mhd)",
     "DICOM segmentation (*.dcm)",
@@ -73,15 +69,9 @@ class PredictDock(Dock):
         self.about = Notice()
         self.body.addWidget(self.about)
 
-        more = Folded("More choices", "How the scan is cut for the network.")
-        modes = QFormLayout()
-        self.modes = QComboBox()
-        self.modes.setToolTip(
-            "<p>As trained is right nearly always. Whole scans are quicker where the memory holds them; patches need less memory.</p>"
-        )
-        modes.addRow("Mode", self.modes)
-        more.rows.addLayout(modes)
-        self.body.addWidget(more)
+        self.choices = PredictChoices()
+        self.choices.drawRequested.connect(self._draw_region)
+        self.body.addWidget(self.choices)
 
         self.run_button = QPushButton("Predict")
         self.run_button.setToolTip("<p>Puts the mask that the model sees over the scan, as a layer that can be painted in.</p>")
@@ -133,6 +123,7 @@ class PredictDock(Dock):
         # A scan that was just opened is the one that the user means.
         self.images.setCurrentIndex(images.index(chosen) if chosen in images else len(images) - 1)
         self.images.blockSignals(False)
+        self.choices.set_regions([layer for layer in self._viewer.layers if isinstance(layer, Shapes)])
         self._enable()
 
     # -- what the user wants -------------------------------------------------------------------------------------------------------
@@ -150,7 +141,21 @@ class PredictDock(Dock):
 
     def _predict(self) -> None:
         self.notice.say("")
-        self._model.predict(Path(self.models.currentData()), self.images.currentData(), self.modes.currentData())
+        self._model.predict(
+            Path(self.models.currentData()),
+            self.images.currentData(),
+            self.choices.options(),
+            self.choices.region,
+            self.choices.engine.currentData(),
+        )
+
+    def _draw_region(self) -> None:
+        image: Image | None = self.images.currentData()
+        axes = {"ndim": image.ndim, "units": image.units, "axis_labels": image.axis_labels} if image is not None else {"ndim": 3}
+        layer = self._viewer.add_shapes(name="region", face_color="transparent", edge_color="#ffd166", edge_width=1.5, **axes)
+        layer.mode = "add_rectangle"
+        self.choices.choose_region(layer)
+        self.notice.say("Draw a rectangle on the scan, then press Predict.")
 
     def _save(self) -> None:
         layer = self._mask_to_save()
@@ -217,14 +222,9 @@ class PredictDock(Dock):
 
     def _describe_model(self) -> None:
         """Say what the model sees and finds, and offer the modes by the names that fit it."""
-        path, chosen = self.models.currentData(), self.modes.currentData()
+        path = self.models.currentData()
         spec = read_spec(path) if path is not None else None
-        names = _MODES[spec.network.dims if spec is not None else 3]
-        trained = f"As trained ({names[spec.mode].lower()})" if spec is not None else "As trained"
-        self.modes.clear()
-        for mode, name in ({"auto": trained} | names).items():
-            self.modes.addItem(name, mode)
-        self.modes.setCurrentIndex(max(0, self.modes.findData(chosen)))
+        self.choices.set_model(spec)
         if spec is None:
             self.about.say("")
             return
@@ -251,11 +251,11 @@ class PredictDock(Dock):
                 self.notice.say_error(self._model.error)
         self._enable()
 
-    def _predicted(self, layer: Labels, prediction: Prediction) -> None:
+    def _predicted(self, layer: Labels, prediction: Prediction, engine: str) -> None:
         mask, millilitres = prediction.labels, prediction.labels.grid.voxel_volume / 1000
         named = list(mask.labels.items())[:_MOST_VOLUMES]
         volumes = [f"{label.name} {(mask.data == value).sum() * millilitres:.1f} ml" for value, label in named]
-        told = f"Predicted in {duration(prediction.seconds)}: {', '.join(volumes)}."
+        told = f"Predicted in {duration(prediction.seconds)} by {engine}: {', '.join(volumes)}."
         self.notice.say(" ".join([told, *prediction.notes]))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from napari.layers import Labels
+from napari.layers import Image, Labels
 
 from napari_seg3d.datasets import read_mask
 from napari_seg3d.inference import ModelSpec, Predictor, save_model
@@ -101,13 +101,81 @@ def test_predicting_again_replaces_the_layers_that_nobody_corrected(dock, scan: 
 def test_a_model_is_described_before_it_is_loaded(dock, tmp_path: Path) -> None:
     dock.add_model(_model(tmp_path / "flat.pt", {1: "liver", 2: "tumour"}, dims=2, planes=("axial", "coronal")))
     assert "Finds liver, tumour, which may overlap. Sees whole axial and coronal slices." in dock.about.text()
-    assert [dock.modes.itemText(row) for row in range(3)] == ["As trained (whole slices)", "Whole slices", "Patches of slices"]
-    dock.modes.setCurrentIndex(2)
+    assert [dock.choices.modes.itemText(row) for row in range(3)] == [
+        "As trained (whole slices)",
+        "Whole slices",
+        "Patches of slices",
+    ]
+    dock.choices.modes.setCurrentIndex(2)
     dock.add_model(_model(tmp_path / "deep.pt", {1: "liver"}))
     assert "Finds liver. Sees the whole scan." in dock.about.text()
-    assert [dock.modes.itemText(row) for row in range(3)] == ["As trained (whole scan)", "Whole scan", "Patches"]
-    assert dock.modes.currentData() == "patches", "the choice stays"
+    assert [dock.choices.modes.itemText(row) for row in range(3)] == ["As trained (whole scan)", "Whole scan", "Patches"]
+    assert dock.choices.modes.currentData() == "patches", "the choice stays"
     (tmp_path / "text.pt").write_text("no model")
     dock.add_model(tmp_path / "text.pt")
     assert not dock.about.text()
-    assert dock.modes.itemText(0) == "As trained"
+    assert dock.choices.modes.itemText(0) == "As trained"
+
+
+MODES = [(3, "whole"), (3, "patches"), (2, "whole"), (2, "patches")]
+
+
+@pytest.mark.parametrize(("dims", "mode"), MODES)
+def test_every_mode_with_every_choice_from_the_dock(dock, scan: Path, tmp_path: Path, dims: int, mode: str) -> None:
+    """What is drawn limits the mask; the maps lie over the scan, and the next prediction replaces them."""
+    viewer = dock._viewer
+    viewer.open(str(scan), plugin=PLUGIN)
+    image = viewer.layers[0]
+    model = _model(tmp_path / "model.pt", {1: "liver", 2: "tumour"}, dims)
+    whole = np.stack([layer.data > 0 for layer in _predict(dock, model)])
+
+    choices = dock.choices
+    choices.modes.setCurrentIndex(choices.modes.findData(mode))
+    assert choices.overlap.isEnabled() == choices.blending.isEnabled() == (mode == "patches")
+    choices.overlap.setValue(25)
+    choices.blending.setCurrentIndex(choices.blending.findData("hann"))
+    choices.flips["A"].setChecked(True)
+    choices.uncertainty.setChecked(True)
+    choices.probabilities.setChecked(True)
+    masks = np.stack([layer.data > 0 for layer in _predict(dock, model)])
+    assert masks.shape == whole.shape
+    maps = {layer.name: layer for layer in viewer.layers if isinstance(layer, Image) and layer.name != image.name}
+    assert set(maps) == {
+        f"{image.name} {what}"
+        for what in ("probability [liver]", "probability [tumour]", "uncertainty [entropy]", "uncertainty [disagreement]")
+    }
+    for layer in maps.values():
+        assert layer.data.shape == image.data.shape
+        assert np.allclose(layer.extent.world, image.extent.world)
+        assert 0 <= layer.data.min() <= layer.data.max() <= 1
+    assert np.array_equal(masks[0], maps[f"{image.name} probability [liver]"].data > 0.5)
+
+    dock.choices.drawRequested.emit()
+    shapes = viewer.layers["region"]
+    assert choices.region is not None
+    dock.run_button.click()
+    assert "Nothing is drawn" in dock.notice.text()
+    (z0, y0, x0), (_, y1, x1) = image.data_to_world((1, 2, 3)), image.data_to_world((1, 6, 7))
+    shapes.add_rectangles(np.array([[z0, y0, x0], [z0, y1, x0], [z0, y1, x1], [z0, y0, x1]]))
+    inside = np.zeros(image.data.shape, bool)
+    inside[:, 2:7, 3:8] = True
+    regional = np.stack([layer.data > 0 for layer in _predict(dock, model)])
+    assert not regional[:, ~inside].any()
+    assert "by torch" in dock.notice.text()
+    choices.regions.setCurrentIndex(0)
+    choices.uncertainty.setChecked(False)
+    choices.probabilities.setChecked(False)
+    _predict(dock, model)
+    assert [layer.name for layer in viewer.layers if isinstance(layer, Image)] == [image.name], "the maps of before are gone"
+
+
+def test_a_region_outside_of_the_scan_is_told(dock, scan: Path, tmp_path: Path) -> None:
+    dock._viewer.open(str(scan), plugin=PLUGIN)
+    dock.add_model(_model(tmp_path / "model.pt", {1: "liver"}))
+    dock.choices.drawRequested.emit()
+    dock._viewer.layers["region"].add_rectangles(np.array([[0, 900, 900], [0, 950, 900], [0, 950, 950], [0, 900, 950.0]]))
+    dock.run_button.click()
+    assert "lies outside of the scan" in dock.notice.text()
+    dock._viewer.layers.remove("region")
+    assert dock.choices.region is None
+    assert dock.choices.regions.count() == 1
