@@ -162,7 +162,8 @@ class BatchFolder:
             "settings": json.loads(json.dumps(asdict(options), default=str)),
         }
         self._scans = self._recorded(made_by, {case.id for case in cases})
-        self._columns = ["case", "file", "seconds", *(f"{name} (ml)" for name in model.labels.values()), "warnings", "error"]
+        labels = [_safe(f"{name} (ml)") for name in model.labels.values()]
+        self._columns = ["case", "file", "seconds", *labels, "warnings", "error"]
         self._rows = self._read_table()
         #: What was known before anything is computed: masks that are there, and scans that cannot have one.
         self.known = [result for case in cases if (result := self._known(case)) is not None]
