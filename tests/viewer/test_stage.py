@@ -39,6 +39,18 @@ def test_a_case_takes_the_place_of_the_last_one(viewer, stage):
     assert own in viewer.layers
 
 
+def test_layers_are_taken_away_together(viewer, stage):
+    (image, mask), ended = _case("one"), []
+    stage.show_preview(Preview("one", image, mask, mask, mask))
+    viewer.layers.events.end_batch.connect(lambda: ended.append(len(viewer.layers)))
+    stage.remove_preview()
+    stage.remove_preview()
+    assert ended == [0], "the garbage is collected once, not for each layer"
+    stage.show_case(*_case("two"))
+    stage.show_case(*_case("three"))
+    assert ended == [0, 0]
+
+
 def test_an_edited_mask_is_never_thrown_away(viewer, stage):
     stage.show_case(*_case("one"))
     mask = viewer.layers["one mask"]
