@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
@@ -22,7 +23,8 @@ from napari_seg3d.inference.windows import CancelCheck
 if TYPE_CHECKING:
     from distributed import Client
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_TO_ANSWER = 15
 _CORES_FOR_ONE = 4
 # In a worker: one scan is computed, and one is read or written meanwhile.
 _places = threading.Semaphore(2)
@@ -94,15 +96,15 @@ class DaskBatch:
                 _predict, self._load, self._files, self.model, absolute, place, output, options, pure=False
             )
             waiting[task] = case
-        done = as_completed(list(waiting))
+        done = as_completed(list(waiting), loop=self._client.loop)
         try:
             while waiting:
                 if cancelled is not None and cancelled():
                     raise Cancelled("The prediction was cancelled.")
-                try:
-                    task = done.next(timeout=_SECONDS_BETWEEN_LOOKS)
-                except TimeoutError:
+                if not done.has_ready():
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
                     continue
+                task = next(done)
                 result = _result_of(task, waiting.pop(task))
                 folder.note(result)
                 yield result
@@ -121,7 +123,7 @@ def _client(address: str, opened: ExitStack) -> Client:
     kind, _, count = address.partition(":")
     if kind != "local":
         try:
-            return opened.enter_context(Client(address, set_as_default=False))
+            return opened.enter_context(Client(address, timeout=_SECONDS_TO_ANSWER, set_as_default=False))
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"No Dask scheduler answers at {address}.", "Check the address that dask-scheduler printed, or use local."
@@ -137,7 +139,7 @@ def _client(address: str, opened: ExitStack) -> Client:
         threads_per_worker=max(1, cores // workers),
         # What a network takes is planned by us; a worker that Dask pauses or ends for it would lose its scan.
         memory_limit=0,
-        dashboard_address=None,
+        dashboard_address=":0",
     )
     opened.enter_context(cluster)
     return opened.enter_context(Client(cluster, set_as_default=False))
