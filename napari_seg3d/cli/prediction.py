@@ -23,7 +23,12 @@ _SHOWN_LABELS = 6
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A checkpoint file, or a run folder (its best checkpoint is taken).")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A checkpoint file, a run folder (its best checkpoint is taken), a MONAI bundle or an nnU-Net results folder."
+        ),
+    ],
     scans: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -38,6 +43,30 @@ def predict(
     mode: Annotated[
         str, typer.Option(help="auto (as trained), patches or whole (whole scans, or whole slices for a 2D network).")
     ] = "auto",
+    ensemble: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A further model of the same labels, such as another fold; the probabilities are averaged. May be repeated."
+        ),
+    ] = None,
+    overlap: Annotated[float, typer.Option(help="Share of a patch that the next one sees again, 0 to 0.9.")] = 0.5,
+    blending: Annotated[
+        str, typer.Option(help="How patches that overlap are weighted: gaussian, hann, average or crop.")
+    ] = "gaussian",
+    flip: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="R, A or S: the network also sees mirror images along this axis of the patient. May be repeated. Not R where labels tell "
+            "left from right."
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option(help="Also write how unsure the model is, 0 to 1: NAME_uncertainty.nii.gz (entropy; disagreement).")
+    ] = False,
+    probabilities: Annotated[bool, typer.Option(help="Also write NAME_probabilities.nii.gz, a channel for each label.")] = False,
+    postprocess: Annotated[
+        bool, typer.Option(help="Apply the rules beside the model (postprocessing.yaml), if there are some.")
+    ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32, bf16 or 16.")] = "auto",
     engine: Annotated[
@@ -72,13 +101,22 @@ def predict(
     from napari_seg3d.training import Run
     from napari_seg3d.volumes import MASK_SUFFIXES
 
-    if mode not in ("auto", "patches", "whole"):
-        raise ConfigError(f"There is no mode {mode!r}.", "Choose auto, patches or whole.")
     if engine not in ("auto", "torch", "openvino"):
         raise ConfigError(f"There is no engine {engine!r}.", "Choose auto, torch or openvino.")
     ending = f".{format_.lstrip('.')}".lower() if format_ else ""
     if ending and ending not in MASK_SUFFIXES:
         raise ConfigError(f"No format that can be written ends in {ending}.", f"Choose one of {', '.join(MASK_SUFFIXES)}.")
+    from napari_seg3d.inference import PredictOptions, load_models
+
+    options = PredictOptions(
+        mode=mode,  # type: ignore[arg-type]
+        overlap=overlap,
+        blending=blending,  # type: ignore[arg-type]
+        flips=tuple(flip or ()),  # type: ignore[arg-type]
+        probabilities=probabilities,
+        uncertainty=uncertainty,
+        postprocess=postprocess,
+    )
     run = Run(model) if (model / "run.yaml").exists() else None
     if validation and run is None:
         raise ConfigError(
@@ -86,23 +124,23 @@ def predict(
         )
     cases = run.cases("validation") if validation and run is not None else _cases(scans or [])
 
-    from napari_seg3d.inference import PredictOptions, Predictor
     from napari_seg3d.inference.batch import batch_model, predict_cases
     from napari_seg3d.inference.batch_folder import BatchFolder, BatchOutput
+    from napari_seg3d.inference.postprocess import rules_file
 
-    checkpoint = (run.best if run is not None else model).absolute()
-    load = partial(Predictor.load, checkpoint, device, precision, engine)  # type: ignore[arg-type]
-    options = PredictOptions(mode=mode)  # type: ignore[arg-type]
+    models = [_checkpoint(path) for path in (model, *(ensemble or ()))]
+    made_from = [*models, *(file for model in models if postprocess and (file := rules_file(model)).exists())]
+    load = partial(load_models, models, device, precision, engine)  # type: ignore[arg-type]
     output = BatchOutput(out, ending, per_label, overwrite, resample_irregular)
     if dask:
         from napari_seg3d.inference.batch_dask import DaskBatch
 
-        with DaskBatch(dask, load, [checkpoint]) as cluster:
+        with DaskBatch(dask, load, made_from) as cluster:
             folder = BatchFolder(output, cluster.model, options, cases)
             failed = _follow(cluster.predict_cases(folder, options), folder, len(cases))
     else:
         predictor = load()
-        folder = BatchFolder(output, batch_model(predictor, [checkpoint]), options, cases)
+        folder = BatchFolder(output, batch_model(predictor, made_from), options, cases)
         failed = _follow(predict_cases(predictor, folder, options), folder, len(cases))
         if folder.todo:
             CONSOLE.print(f"{predictor.engine} computed them.", highlight=False)
@@ -110,6 +148,12 @@ def predict(
         ERRORS.print(f"[bold red]Error:[/] {escape(str(failure))}", highlight=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _checkpoint(model: Path) -> Path:
+    from napari_seg3d.training import Run
+
+    return (Run(model).best if (model / "run.yaml").exists() else model).absolute()
 
 
 def _follow(results: Iterator[CaseResult], folder: BatchFolder, count: int) -> list[Seg3dError]:

@@ -24,9 +24,11 @@ from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PredictOptions
 from napari_seg3d.inference.predictor import Prediction
 from napari_seg3d.inference.windows import CancelCheck
-from napari_seg3d.volumes import Volume, write_label_files, write_volume
+from napari_seg3d.volumes import Volume, volume_name, write_label_files, write_volume
 
 _AS_TRAINED = PredictOptions()
+#: What may be written beside a mask: fields of `Prediction`.
+MAPS = ("probabilities", "uncertainty")
 
 #: Told the case that the network sees, and how many of its windows are done and how many it has.
 CaseProgress = Callable[[str, int, int], None]
@@ -134,6 +136,11 @@ def written(case: Case, prediction: Prediction, target: Path, per_label: bool) -
     What stands there is replaced: the `BatchFolder` looked before, and a computer that failed may have left half of the masks of each label.
     """
     labels = prediction.labels
+    for name in MAPS:
+        maps: Volume | None = getattr(prediction, name)
+        if maps is not None:
+            write_volume(maps, map_file(target, name), overwrite=True)
+    # The masks come last: a case is done when they are there.
     write = write_label_files if per_label else _write_one
     return CaseResult(
         case.id,
@@ -142,6 +149,11 @@ def written(case: Case, prediction: Prediction, target: Path, per_label: bool) -
         volumes_in(labels, labels.labels),
         prediction.notes,
     )
+
+
+def map_file(target: Path, name: str) -> Path:
+    """Return where a map of a case goes whose mask is `target`: NIfTI beside it, a volume for each channel."""
+    return target.with_name(f"{volume_name(target)}_{name}.nii.gz")
 
 
 def outcome(case: str, work: Callable[[], CaseResult]) -> CaseResult:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_seg3d.volumes import Box, Grid, Volume, crop_grid, lattice_offset, resample, smallest_integer
 
+_SMALLEST = 1e-12  # keeps a logarithm finite
 _HAIR = 1e-3  # voxels: what an affine's last digits may be off by at the far corner of a scan
 
 
@@ -193,14 +194,37 @@ def _decided(
 ) -> Answer:
     """Return the answer on the grid `canonical`."""
     count = len(probabilities) if channels is None else channels
-    kept = np.zeros((count, *canonical.shape), dtype=np.float32) if wanted.probabilities else None
+    return decided(_channels_on(probabilities, grid, canonical), count, canonical.shape, targets, wanted)
+
+
+def decided(
+    found: Iterable[NDArray[np.float32]],
+    count: int,
+    shape: tuple[int, ...],
+    targets: Literal["exclusive", "overlapping"],
+    wanted: Wanted,
+) -> Answer:
+    """Return the answer that probabilities give.
+
+    Parameters
+    ----------
+    found : iterable of arrays of shape (I, J, K)
+        Of each channel in turn; one more is the mean entropy of several answers.
+    count : int
+        How many are probabilities.
+    shape : tuple of int
+        ``(I, J, K)``.
+    targets, wanted
+        As for `bring_home`.
+    """
+    kept = np.zeros((count, *shape), dtype=np.float32) if wanted.probabilities else None
     doubt = _Doubt(targets, count) if wanted.uncertainty else None
     exclusive = targets == "exclusive"
     labels: NDArray[np.integer] = np.zeros(
-        (1 if exclusive else count, *canonical.shape), dtype=smallest_integer(0, count - 1) if exclusive else np.uint8
+        (1 if exclusive else count, *shape), dtype=smallest_integer(0, count - 1) if exclusive else np.uint8
     )
-    best = np.full(canonical.shape, -1.0, dtype=np.float32) if exclusive else None
-    for index, channel in enumerate(_channels_on(probabilities, grid, canonical)):
+    best = np.full(shape, -1.0, dtype=np.float32) if exclusive else None
+    for index, channel in enumerate(found):
         if index == count:
             if doubt is not None:
                 doubt.compare(channel)
@@ -228,9 +252,7 @@ class _Doubt:
         self._disagreement: NDArray[np.float32] | None = None
 
     def add(self, probability: NDArray[np.float32]) -> None:
-        entropy = _surprise(probability)
-        if not self._exclusive:
-            entropy += _surprise(1 - probability)
+        entropy = entropy_of_channel(probability, "exclusive" if self._exclusive else "overlapping")
         if self._total is None or self._worst is None:
             self._total, self._worst = entropy, entropy.copy()
         else:
@@ -248,8 +270,12 @@ class _Doubt:
         return np.asarray(np.clip(np.stack(maps) / self._highest, 0, 1), dtype=np.float32)
 
 
-def _surprise(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(-probability * np.log(np.clip(probability, 1e-12, None)), dtype=np.float32)
+def entropy_of_channel(probability: NDArray[np.float32], targets: Literal["exclusive", "overlapping"]) -> NDArray[np.float32]:
+    """Return what a channel adds to the entropy of a voxel, in nats: of a label that may overlap others, there or not there."""
+    entropy = -probability * np.log(np.clip(probability, _SMALLEST, None))
+    if targets == "overlapping":
+        entropy -= (1 - probability) * np.log(np.clip(1 - probability, _SMALLEST, None))
+    return np.asarray(entropy, dtype=np.float32)
 
 
 def _channels_on(probabilities: NDArray[np.float32], grid: Grid, canonical: Grid) -> Iterator[NDArray[np.float32]]:

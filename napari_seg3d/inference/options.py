@@ -37,6 +37,8 @@ class PredictOptions:
     region : Box, optional
         The voxels of the scan to predict; the rest is background. The scan is prepared as a whole, and the network also sees what lies half
         a piece around the region, so that the answer inside is nearly that of the whole scan.
+    postprocess : bool
+        Whether the rules that were chosen for the model are applied to its masks.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class PredictOptions:
     probabilities: bool = False
     uncertainty: bool = False
     region: Box | None = None
+    postprocess: bool = True
 
     def __post_init__(self) -> None:
         _check_one("mode", self.mode, get_args(Mode))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from napari_seg3d.inference.flips import mirrored
 from napari_seg3d.inference.home import Answer, Wanted, bring_home, bring_slabs_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
+from napari_seg3d.inference.postprocess import Rules, postprocessed, rules_beside
 from napari_seg3d.inference.slices import slice_probabilities, slice_slabs, window_count
 from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated, blended, slabs
 from napari_seg3d.networks import build_network, network_info
@@ -98,6 +99,8 @@ class Predictor:
         self.pipeline = Pipeline.from_list(spec.pipeline)
         self.network = network
         self.roi = roi
+        #: What is done to its masks unless the options say otherwise.
+        self.rules: Rules | None = None
         self._accelerator = accelerator
         self._precision = precision
         self._engines = Engines(network, self._forward, precision, engine) if accelerator == "cpu" else None
@@ -123,7 +126,9 @@ class Predictor:
         model = load_model(path)
         device = choose_accelerator(accelerator)
         name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
-        return cls._of(model, path, device, choose_precision(device, precision), name, engine)
+        predictor = cls._of(model, path, device, choose_precision(device, precision), name, engine)
+        predictor.rules = rules_beside(path)
+        return predictor
 
     @classmethod
     def _of(
@@ -198,17 +203,49 @@ class Predictor:
             box = self.find(volume, cancelled)
             part = crop(volume, box) if box is not None else None
             if box is None or part is None or fault_of(part) is not None:
-                return Prediction(self.as_volume(None, volume), time.perf_counter() - start, (*notes, _NOTHING))
+                return self.prediction_of(self._nothing(volume, options), volume, start, [*notes, _NOTHING], options)
             answer = self._answer_of(part, replace(options, region=None), progress, cancelled).in_box(box, volume.grid.shape)
             if options.region is not None:
                 crop_grid(volume.grid, options.region)  # raises where it is no part of the scan
                 answer = answer.cut(options.region).in_box(options.region, volume.grid.shape)
+        return self.prediction_of(answer, volume, start, notes, options)
+
+    def prediction_of(
+        self, answer: Answer, volume: Volume, start: float, notes: Sequence[str], options: PredictOptions
+    ) -> Prediction:
+        """Return an answer on a scan's grid as a prediction, after the rules that belong to the model.
+
+        Parameters
+        ----------
+        answer : Answer
+            On the grid of `volume`.
+        volume : Volume
+            The scan.
+        start : float
+            When it was begun, by `time.perf_counter`.
+        notes : sequence of str
+            What the user should know.
+        options : PredictOptions
+            Whether the rules apply.
+        """
+        labels = self.as_volume(answer.labels, volume)
+        if options.postprocess and self.rules is not None:
+            labels, told = postprocessed(labels, self.rules)
+            notes = [*notes, *told]
         return Prediction(
-            self.as_volume(answer.labels, volume),
+            labels,
             time.perf_counter() - start,
             tuple(notes),
             _map(answer.probabilities, volume, self._channel_names),
             _map(answer.uncertainty, volume, ("entropy", "disagreement")),
+        )
+
+    def _nothing(self, volume: Volume, options: PredictOptions) -> Answer:
+        shape, channels = volume.grid.shape, self.spec.channels
+        return Answer(
+            np.zeros((1 if self.spec.targets == "exclusive" else channels, *shape), np.uint8),
+            np.zeros((channels, *shape), np.float32) if options.probabilities else None,
+            np.zeros((1, *shape), np.float32) if options.uncertainty else None,
         )
 
     def find(self, volume: Volume, cancelled: CancelCheck | None = None) -> Box | None:
@@ -415,18 +452,17 @@ class Predictor:
             raise Cancelled("The prediction was cancelled.")
         return processed
 
-    def as_volume(self, classes: NDArray[np.integer] | None, scan: Volume) -> Volume:
-        """Return classes ``(T, I, J, K)``, as `classes` gives them, as labels of the scan; None stands for background alone."""
+    def as_volume(self, classes: NDArray[np.integer], scan: Volume) -> Volume:
+        """Return classes ``(T, I, J, K)``, as `classes` gives them, as labels of the scan."""
         names = self.stored_labels
         values = np.array(list(names))
         if self._has_channels:
             dtype = smallest_integer(0, int(values.max()))
             data = np.zeros((values.max(), *scan.grid.shape), dtype)
-            if classes is not None:
-                data[values - 1] = classes * values.astype(dtype)[:, None, None, None]
+            data[values - 1] = classes * values.astype(dtype)[:, None, None, None]
         else:
             lookup = np.array(self.spec.label_values, dtype=smallest_integer(0, int(values.max())))
-            data = lookup[classes if classes is not None else np.zeros((1, *scan.grid.shape), np.uint8)]
+            data = lookup[classes]
         return Volume(
             data,
             scan.affine,

@@ -228,11 +228,11 @@ def _blur(transform: Any, sample: _Sample, random: torch.Generator) -> Pair:
 def _bias(transform: Any, sample: _Sample, random: torch.Generator) -> Pair:
     import torch
 
-    order, low_high = transform.order, transform.coefficients_range
+    order, (low, high) = transform.order, transform.coefficients_range
     powers = [(i, j, k) for i in range(order + 1) for j in range(order + 1 - i) for k in range(order + 1 - i - j)]
     factors = np.zeros([order + 1] * 3)
     for place in powers:
-        factors[place] = _uniform(*low_high, random)
+        factors[place] = _uniform(low, high, random)
     field = factors
     # A sum of x^i y^j z^k is three products of small matrices: one axis after the other.
     for side in sample.image.shape[1:]:
@@ -252,8 +252,8 @@ def _motion(transform: Any, sample: _Sample, random: torch.Generator) -> Pair:
     if image.shape[3] == 1:
         degrees[:, :2], translations[:, 2] = 0.0, 0.0
     step = 1 / (count + 1)
-    times = torch.arange(0, 1, step)[1:]
-    times = (times + torch.empty(count).uniform_(-0.3 * step, 0.3 * step, generator=random)).numpy()
+    even, jitter = torch.arange(0, 1, step)[1:], torch.empty(count).uniform_(-0.3 * step, 0.3 * step, generator=random)
+    times = (even + jitter).numpy()
 
     lowest = image.amin(dim=(1, 2, 3), keepdim=True)
     move = _moved_by_itk if image.device.type == "cpu" else _moved_by_torch

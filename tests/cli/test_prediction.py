@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from napari_seg3d.cli import app
 from napari_seg3d.datasets import read_mask
 from napari_seg3d.errors import ConfigError
-from napari_seg3d.inference import ModelSpec, Predictor, save_model
+from napari_seg3d.inference import ModelSpec, PredictOptions, Predictor, load_model, load_models, save_model
 from napari_seg3d.networks import NetworkSpec, build_network
 from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import Grid, Volume, read_volume, write_volume
@@ -120,3 +120,42 @@ def test_a_data_set_is_predicted_as_it_is_described(model: Path, tmp_path: Path)
     assert [file.name for file in (tmp_path / "some").glob("*.nii.gz")] == ["b.nii.gz"]
     with pytest.raises(ConfigError, match=r"ends in \.txt"):
         _predict(model, tmp_path / "set", "--format", "txt")
+
+
+def test_maps_lie_beside_the_mask_and_say_what_it_says(model: Path, tmp_path: Path) -> None:
+    scan = write_volume(_scan(), tmp_path / "patient7.nii.gz")
+    other = tmp_path / "other.pt"
+    description = load_model(model)
+    torch.manual_seed(1)
+    save_model(other, description.spec, build_network(description.spec.network).state_dict())
+    chosen = ("--mode", "patches", "--overlap", "0.25", "--blending", "hann", "--flip", "A")
+    _predict(model, scan, "--out", tmp_path / "out", "--ensemble", other, *chosen, "--uncertainty", "--probabilities")
+    mask = read_mask(tmp_path / "out" / "patient7.nii.gz", overlapping=True)
+    probabilities = read_volume(tmp_path / "out" / "patient7_probabilities.nii.gz", "image")
+    uncertainty = read_volume(tmp_path / "out" / "patient7_uncertainty.nii.gz", "image")
+    assert np.array_equal(mask.data[[1, 3]] > 0, probabilities.data > 0.5)
+    assert uncertainty.data.shape == (2, *_SHAPE)
+    assert 0 <= uncertainty.data.min() < uncertainty.data.max() <= 1
+    options = PredictOptions(mode="patches", overlap=0.25, blending="hann", flips=("A",), probabilities=True)
+    expected = load_models([model, other], "cpu").predict(read_volume(scan, "image"), options)
+    assert expected.probabilities is not None
+    assert np.allclose(probabilities.data, expected.probabilities.data, atol=1e-6)
+    assert np.allclose(probabilities.affine, _scan().affine)
+    text = _predict(model, scan, "--out", tmp_path / "out", "--ensemble", other, *chosen, "--uncertainty", "--probabilities")
+    assert "1 of them from before" in " ".join(text.split())
+    with pytest.raises(ConfigError, match="other settings"):
+        _predict(model, scan, "--out", tmp_path / "out", "--ensemble", other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--flip", "X"), "no axis to mirror along 'X'"),
+        (("--overlap", "1"), "overlap is 1"),
+        (("--blending", "max"), "no blending 'max'"),
+        (("--mode", "slices"), "no mode 'slices'"),
+    ],
+)
+def test_choices_that_are_none_are_told_before_anything_is_loaded(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        _predict(tmp_path / "missing.pt", tmp_path, *arguments)
