@@ -9,26 +9,29 @@ from pathlib import Path
 
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.foreign.monai_bundle import MonaiBundle, open_bundle
+from napari_seg3d.inference.foreign.nnunet import NnunetResults, open_results
 from napari_seg3d.inference.foreign.predictor import ForeignPredictor
 from napari_seg3d.inference.predictor import Predictor
 
-__all__ = ["ForeignPredictor", "MonaiBundle", "load_predictor", "open_foreign"]
+__all__ = ["ForeignPredictor", "MonaiBundle", "NnunetResults", "load_predictor", "open_foreign"]
 
 
-def open_foreign(path: str | Path) -> MonaiBundle | None:
+def open_foreign(path: str | Path) -> MonaiBundle | NnunetResults | None:
     """Return the model from elsewhere at a path, recognised by its content; None for everything else, our own models among it.
 
     Parameters
     ----------
     path : path-like
-        A MONAI bundle: its folder or zip archive.
+        A MONAI bundle: its folder or zip archive. Or the results of nnU-Net v2: the folder of a trained configuration (all its folds are
+        averaged), one of its folds, or a checkpoint in one.
 
     Raises
     ------
     ModelError
         It is such a model, and asks for something that is not on our lists, or is damaged.
     """
-    return open_bundle(Path(path))
+    path = Path(path)
+    return open_bundle(path) or open_results(path)
 
 
 def load_predictor(

@@ -8,11 +8,10 @@ values are read as plain values, and what it names must be on the lists of `bund
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import ValidationError
 
 from napari_seg3d.errors import ModelError
@@ -21,10 +20,10 @@ from napari_seg3d.inference.foreign.bundle_config import BundleConfig
 from napari_seg3d.inference.foreign.bundle_networks import network_of
 from napari_seg3d.inference.foreign.bundle_steps import Preprocessing, preprocessing_of
 from napari_seg3d.inference.foreign.predictor import ForeignPredictor, stand_in
+from napari_seg3d.inference.foreign.seen import Windows
 from napari_seg3d.inference.foreign.source import Source, is_archive
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.transforms import Pipeline, Step
-from napari_seg3d.volumes import Volume
 
 _METADATA = "configs/metadata.json"
 _WEIGHTS = "models/model.pt"
@@ -44,36 +43,6 @@ _ABOUT_SPEED = (
 # How the windows overlap is chosen by whoever predicts.
 _ABOUT_BLENDING = ("overlap", "mode", "sigma_scale")
 _AFTERWARDS = ("Activations", "AsDiscrete", "Invert", "SaveImage", "EnsureType", "ToTensor", "CopyItems", "SelectItems")
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How a network looks at a scan.
-
-    Parameters
-    ----------
-    size : tuple of int or None
-        Sides of the windows; None for whole scans.
-    padding : str
-        How smaller scans are filled up, by NumPy's name.
-    value : float
-        With what, for "constant".
-    """
-
-    size: tuple[int, int, int] | None
-    padding: str = "constant"
-    value: float = 0.0
-
-    def padded(self, volume: Volume) -> Volume:
-        """Return a volume that is as large as a window at least, with as much added on both sides."""
-        missing = [max(0, size - side) for size, side in zip(self.size or (0, 0, 0), volume.grid.shape, strict=True)]
-        if not any(missing):
-            return volume
-        widths = [(0, 0), *((count // 2, count - count // 2) for count in missing)]
-        more: dict[str, Any] = {"constant_values": self.value} if self.padding == "constant" else {}
-        affine = volume.affine.copy()
-        affine[:3, 3] -= affine[:3, :3] @ np.array([before for before, _ in widths[1:]])
-        return replace(volume, data=np.pad(volume.data, widths, mode=self.padding, **more), affine=affine)  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
