@@ -7,10 +7,12 @@ import sys
 from rich.markup import escape
 
 from napari_seg3d.cli.app import ERRORS, app
+from napari_seg3d.cli.calibration import calibrate
 from napari_seg3d.cli.data import check, evaluate
 from napari_seg3d.cli.dataset import export, import_
 from napari_seg3d.cli.files import convert, deidentify, series
 from napari_seg3d.cli.models import export_model
+from napari_seg3d.cli.postprocess import postprocess
 from napari_seg3d.cli.prediction import predict
 from napari_seg3d.cli.presets import presets
 from napari_seg3d.cli.runs import runs
@@ -65,6 +67,16 @@ for _command, _examples in (
             "predict RUN --validation --out predictions",
         ],
     ),
+    (
+        postprocess,
+        [
+            "postprocess predictions --largest all --holes --out cleaned",
+            "postprocess mask.nii.gz --largest liver --min-ml 0.5 --closing-mm 2",
+            "postprocess --choose RUN",
+            "postprocess predictions --rules RUN",
+        ],
+    ),
+    (calibrate, ["calibrate RUN"]),
     (
         export_model,
         [

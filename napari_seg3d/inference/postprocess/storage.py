@@ -17,7 +17,7 @@ FORMAT = "napari-seg3d postprocessing"
 _VERSION = 1
 _NAME = "postprocessing.yaml"
 _LARGEST_BYTES = 1 << 18
-_FIX = "Delete it, or write it again with `napari-seg3d postprocess --choose RUN --overwrite`."
+_FIX = "Delete it; `napari-seg3d postprocess --choose RUN` writes it anew."
 
 
 class _Content(BaseModel):
@@ -74,8 +74,7 @@ def save_rules(path: str | Path, rules: Rules, names: Mapping[int, str], *, over
         The file is there already, or cannot be written.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise WriteError(f"{path} exists already.", "Add --overwrite to replace it.")
+    check_free(path, overwrite)
     content = {
         "format": FORMAT,
         "version": _VERSION,
@@ -83,6 +82,12 @@ def save_rules(path: str | Path, rules: Rules, names: Mapping[int, str], *, over
         "rules": rules.model_dump(mode="json", exclude_defaults=True),
     }
     write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise a WriteError when rules are there already and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise WriteError(f"{path} exists already.", "Allow overwriting (--overwrite), or keep the rules that are there.")
 
 
 def _understood(text: str, path: Path) -> Rules:
