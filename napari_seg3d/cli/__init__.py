@@ -65,6 +65,7 @@ for _command, _examples in (
             "predict RUN scans --out predictions",
             "predict best.pt series-folder --out predictions --format .dcm",
             "predict RUN --validation --out predictions",
+            "predict RUN scans --dask local",
         ],
     ),
     (

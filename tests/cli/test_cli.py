@@ -98,7 +98,8 @@ def test_the_whole_way(ball_dataset: Path, quick_config: TrainConfig, tmp_path: 
         assert len(list(csv.DictReader(handle))) == 4
 
     # A second time there is nothing left to do, unless asked.
-    assert "2 of them from before" in _cli("predict", run, "--validation", "--out", tmp_path / "predicted")
+    text = _cli("predict", run, "--validation", "--out", tmp_path / "predicted")
+    assert "2 of them from before" in " ".join(text.split())
     assert "from before" not in _cli("predict", run, "--validation", "--out", tmp_path / "predicted", "--overwrite")
 
 
