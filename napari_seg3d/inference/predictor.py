@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled, ModelError
+from napari_seg3d.inference.calibration import calibration_beside
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
 from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision
 from napari_seg3d.inference.engines import EngineName, Engines
@@ -99,6 +100,8 @@ class Predictor:
         self.pipeline = Pipeline.from_list(spec.pipeline)
         self.network = network
         self.roi = roi
+        #: What its logits are divided by, so that its probabilities mean what they say.
+        self.temperature = 1.0
         #: What is done to its masks unless the options say otherwise.
         self.rules: Rules | None = None
         self._accelerator = accelerator
@@ -128,6 +131,8 @@ class Predictor:
         name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
         predictor = cls._of(model, path, device, choose_precision(device, precision), name, engine)
         predictor.rules = rules_beside(path)
+        calibration = calibration_beside(path)
+        predictor.temperature = calibration.temperature if calibration is not None else 1.0
         return predictor
 
     @classmethod
@@ -488,10 +493,13 @@ class Predictor:
         return mirrored(self._computed(count), flipped, self.spec.targets, measured=options.uncertainty)
 
     def _computed(self, count: int) -> Forward:
-        engines = self._engines
-        if engines is None:
-            return self._forward
-        return lambda images: engines.engine_for(images.shape, count).forward(images)
+        engines, temperature = self._engines, self.temperature
+
+        def forward(images: NDArray[np.float32]) -> torch.Tensor:
+            logits = self._forward(images) if engines is None else engines.engine_for(images.shape, count).forward(images)
+            return logits if temperature == 1 else logits / temperature
+
+        return forward
 
     def _forward(self, images: NDArray[np.float32]) -> torch.Tensor:
         import torch
