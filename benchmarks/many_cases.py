@@ -44,7 +44,7 @@ def main(count: int, model: Path | None, scans: Path | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = model or untrained_model(folder / "model.pt")
-        sources = find_scans([scans or dataset_folder() / "images"])
+        sources = find_scans([scans or dataset_folder() / "imagesTr"])
         (folder / "scans").mkdir()
         for number, source in zip(range(count), itertools.cycle(sources), strict=False):
             file = source.images[0]
