@@ -199,16 +199,19 @@ class TrainDock(Dock):
             blocked = ""
         except Seg3dError:
             blocked = "Correct the setting that is marked first."
-        report = self._data.report
         if not self._plan.is_possible:
-            blocked = (
-                "No case can be trained on: the Data dock says what is wrong with them."
-                if report is not None and report.dataset.pairs
-                else "Open a data set with masks in the Data dock first."
-            )
+            blocked = self._why_nothing_to_train_on()
         elif self._data.is_changed:
             blocked = "Save the data set in the Data dock first: training takes what is saved."
         self.buttons.update_for(blocked)
+
+    def _why_nothing_to_train_on(self) -> str:
+        report = self._data.report
+        if report is None and self._data.job is not None:
+            return "Wait until the data set is checked."
+        if report is not None and report.dataset.pairs:
+            return "No case can be trained on: the Data dock says what is wrong with them."
+        return "Open a data set with masks in the Data dock first."
 
     def _show_run(self) -> None:
         run = self._watch.run
