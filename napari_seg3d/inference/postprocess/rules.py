@@ -34,7 +34,7 @@ class Rule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    closing_mm: float | None = Field(None, gt=0, le=100, allow_inf_nan=False)
+    closing_mm: float | None = Field(None, gt=0, le=30, allow_inf_nan=False)
     smallest_ml: float | None = Field(None, gt=0, le=100_000, allow_inf_nan=False)
     smallest_voxels: int | None = Field(None, ge=1, le=2**40)
     largest: bool = False
