@@ -16,7 +16,6 @@ from napari_seg3d.cli.app import CONSOLE, ERRORS, progress_bar, teller
 from napari_seg3d.errors import ConfigError, Seg3dError
 
 if TYPE_CHECKING:
-    from napari_seg3d.datasets import Case
     from napari_seg3d.inference.batch_folder import BatchFolder, CaseResult
 
 _SHOWN_LABELS = 6
@@ -98,6 +97,7 @@ def predict(
     predicted is reported and the rest goes on; the exit status is then 1. The same command again goes on where it stopped. The folder
     also gets predictions.csv, with the volumes of the labels, and never holds masks of two models.
     """
+    from napari_seg3d.datasets import cases_in
     from napari_seg3d.training import Run
     from napari_seg3d.volumes import MASK_SUFFIXES
 
@@ -106,7 +106,7 @@ def predict(
     ending = f".{format_.lstrip('.')}".lower() if format_ else ""
     if ending and ending not in MASK_SUFFIXES:
         raise ConfigError(f"No format that can be written ends in {ending}.", f"Choose one of {', '.join(MASK_SUFFIXES)}.")
-    from napari_seg3d.inference import PredictOptions, load_models
+    from napari_seg3d.inference import PredictOptions, load_models, model_files
 
     options = PredictOptions(
         mode=mode,  # type: ignore[arg-type]
@@ -122,19 +122,19 @@ def predict(
         raise ConfigError(
             f"{model} is no run folder, so it has no validation cases.", "Give the run folder, or the scans to predict."
         )
-    cases = run.cases("validation") if validation and run is not None else _cases(scans or [])
+    cases = run.cases("validation") if validation and run is not None else cases_in(scans or [])
 
     from napari_seg3d.inference.batch import batch_model, predict_cases
     from napari_seg3d.inference.batch_folder import BatchFolder, BatchOutput
-    from napari_seg3d.inference.postprocess import rules_file
 
     models = [_checkpoint(path) for path in (model, *(ensemble or ()))]
-    made_from = [*models, *(file for model in models if postprocess and (file := rules_file(model)).exists())]
+    made_from = model_files(models, postprocess)
     load = partial(load_models, models, device, precision, engine)  # type: ignore[arg-type]
     output = BatchOutput(out, ending, per_label, overwrite, resample_irregular)
     if dask:
         from napari_seg3d.inference.batch_dask import DaskBatch
 
+        CONSOLE.print(f"A worker of {escape(dask)} loads the model …", highlight=False)
         with DaskBatch(dask, load, made_from) as cluster:
             folder = BatchFolder(output, cluster.model, options, cases)
             failed = _follow(cluster.predict_cases(folder, options), folder, len(cases))
@@ -189,18 +189,3 @@ def _follow(results: Iterator[CaseResult], folder: BatchFolder, count: int) -> l
     for note in notes:
         CONSOLE.print(f"[yellow]Note:[/] {escape(note)}", highlight=False)
     return failed
-
-
-def _cases(scans: list[Path]) -> list[Case]:
-    """Return the scans among files and folders, or those of the one data set that is named."""
-    from napari_seg3d.datasets import find_scans, open_dataset
-
-    if len(scans) == 1 and scans[0].exists() and _is_dataset(scans[0]):
-        return list(open_dataset(scans[0]).cases)
-    return find_scans(scans)
-
-
-def _is_dataset(path: Path) -> bool:
-    if path.is_file():
-        return path.suffix.lower() in (".yaml", ".yml", ".csv")
-    return any((path / name).exists() for name in ("dataset.yaml", "dataset.json", "images", "imagesTr"))

@@ -161,17 +161,18 @@ class BatchFolder:
             "labels": {str(value): name for value, name in model.labels.items()},
             "settings": json.loads(json.dumps(asdict(options), default=str)),
         }
-        self._scans = self._recorded(made_by, {case.id for case in cases})
+        mine = {file.name for case in cases for file in self.files_of(case)}
+        is_going_on, self._masks = self._recorded(made_by, mine)
         labels = [_safe(f"{name} (ml)") for name in model.labels.values()]
         self._columns = ["case", "file", "seconds", *labels, "warnings", "error"]
-        self._rows = self._read_table()
+        self._rows = self._read_table() if is_going_on else {}
         #: What was known before anything is computed: masks that are there, and scans that cannot have one.
         self.known = [result for case in cases if (result := self._known(case)) is not None]
         #: The scans that are to be predicted.
         told = {result.case for result in self.known}
         self.todo = [case for case in cases if case.id not in told]
-        self._scans |= {case.id: _fingerprint(case) for case in self.todo}
-        record = {"format": _FORMAT, "name": model.name, **made_by, "scans": self._scans}
+        self._masks |= {file.name: _fingerprint(case) for case in self.todo for file in self.files_of(case)}
+        record = {"format": _FORMAT, "name": model.name, **made_by, "masks": self._masks}
         # Before the first mask, so that each mask here is known to be ours, whenever the computer fails.
         write_text(self._folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         failed = {_safe(result.case) for result in self.known if result.error is not None}
@@ -210,8 +211,8 @@ class BatchFolder:
         ]
         append_bytes(self._folder / TABLE, _line([_safe(cell) for cell in row]).encode())
 
-    def _recorded(self, made_by: Mapping[str, Any], cases: set[str]) -> dict[str, str]:
-        """Return which scan the masks in the folder belong to, if they were made as these shall be."""
+    def _recorded(self, made_by: Mapping[str, Any], mine: set[str]) -> tuple[bool, dict[str, str]]:
+        """Return whether the masks in the folder were made as these shall be, and of those what scan each belongs to."""
         path = self._folder / RECORD
         if not path.exists():
             if (self._folder / TABLE).exists() and not self.output.overwrite:
@@ -219,24 +220,25 @@ class BatchFolder:
                     f"{self._folder / TABLE} exists already, and nothing beside it says where it comes from.",
                     "Choose another folder, or ask for --overwrite.",
                 )
-            return {}
+            return False, {}
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             is_same = all(record[key] == made_by[key] for key in ("model", "settings"))
-            model, settings, scans = str(record["name"]), record["settings"], dict(record["scans"])
+            model, settings, masks = str(record["name"]), record["settings"], dict(record["masks"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path} cannot be read, so nothing says where the masks beside it come from.", "Choose another folder."
             ) from error
         if is_same:
-            return scans
-        others = [name for name in scans if name not in cases]
-        if self.output.overwrite and not others:
-            return {}
+            return True, masks
+        there = [name for name in masks if os.path.lexists(self._folder / name)]
+        left = [name for name in there if name not in mine]
+        if not there or (self.output.overwrite and not left):
+            return False, {}
         what = f"another model ({model})" if record["model"] != made_by["model"] else f"other settings ({json.dumps(settings)})"
         fix = "Choose another folder, or ask for --overwrite to make them anew."
-        if self.output.overwrite:
-            fix = f"Choose another folder: it also holds masks of scans that are not predicted now, such as {others[0]}."
+        if left:
+            fix = f"Choose another folder: {left[0]} would not be made anew now."
         raise ConfigError(f"The masks in {self._folder} come from {what}.", fix)
 
     def _read_table(self) -> dict[tuple[str, str], list[str]]:
@@ -262,12 +264,12 @@ class BatchFolder:
         there = [file for file in files if os.path.lexists(file)]
         if self.output.overwrite or not there:
             return None
-        scan = self._scans.get(case.id)
-        if scan is None:
+        scans = {self._masks.get(file.name) for file in there}
+        if None in scans:
             return CaseResult(
                 case.id, error=WriteError(f"{there[0]} exists already.", "Choose another folder, or ask for --overwrite.")
             )
-        if scan != _fingerprint(case):
+        if scans != {_fingerprint(case)}:
             return CaseResult(
                 case.id,
                 error=WriteError(

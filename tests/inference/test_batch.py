@@ -140,13 +140,18 @@ def test_masks_of_two_models_or_settings_never_lie_together(
     other = Predictor.load(other_file, "cpu")
     with pytest.raises(ConfigError, match=r"another model \(model\)"):
         _folder(other, other_file, cases, out)
-    with pytest.raises(ConfigError, match=r"not predicted now, such as a"):
+    with pytest.raises(ConfigError, match=r"a\.nii\.gz would not be made anew"):
         _folder(other, other_file, cases[1:], out, overwrite=True)
     assert (out / "a.nii.gz").read_bytes() == kept
     results = list(predict_cases(other, _folder(other, other_file, cases, out, overwrite=True)))
     assert not any(result.was_there for result in results)
     assert (out / "a.nii.gz").read_bytes() != kept
     assert [row["case"] for row in _table(out)] == ["a", "b", "c", "d"]
+    # What is left of a model that is gone counts for nothing, and no mask of it is taken for one of another.
+    for file in out.glob("*.nii.gz"):
+        file.unlink()
+    list(predict_cases(predictor, _folder(predictor, model, cases[:1], out)))
+    assert [row["case"] for row in _table(out)] == ["a"]
 
 
 def test_a_mask_of_another_scan_or_of_somebody_else_is_neither_kept_as_ours_nor_replaced(
