@@ -18,7 +18,7 @@ from napari_seg3d.datasets.layouts.manifest import load_dataset, save_dataset
 from napari_seg3d.datasets.layouts.nnunet import export_nnunet
 from napari_seg3d.datasets.layouts.nodules import SeriesSize, nodule_mask, read_sizes
 from napari_seg3d.datasets.masks import read_mask
-from napari_seg3d.datasets.opening import import_dataset, open_dataset
+from napari_seg3d.datasets.opening import cases_in, import_dataset, open_dataset
 from napari_seg3d.datasets.pairing.by_hand import with_pair, without_pair
 from napari_seg3d.datasets.pairing.by_name import Item, Pairing, pair_by_name
 from napari_seg3d.datasets.placing import place_mask
@@ -76,6 +76,7 @@ __all__ = [
     "Test",
     "apply_remedies",
     "assign",
+    "cases_in",
     "check_dataset",
     "complete",
     "content_of",

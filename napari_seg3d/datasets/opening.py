@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from napari_seg3d.datasets.layouts.tables import SUFFIX as LIST_SUFFIX
 from napari_seg3d.datasets.layouts.tables import read_list
 from napari_seg3d.datasets.pairing.by_hand import with_pair
 from napari_seg3d.datasets.pairing.listing import scan_name
+from napari_seg3d.datasets.reading import find_scans
 from napari_seg3d.datasets.subjects import FILE_NAME as SUBJECTS_FILE
 from napari_seg3d.datasets.subjects import read_subjects
 from napari_seg3d.errors import DatasetError, WriteError
@@ -114,6 +115,25 @@ def import_dataset(
         dataset = with_pair(dataset, image, mask)
     save_dataset(dataset, target)
     return replace(load_dataset(target), problems=dataset.problems)
+
+
+def cases_in(paths: Sequence[Path]) -> list[Case]:
+    """Return the scans to predict among files and folders (a DICOM series is a folder), or those of the one data set that is named.
+
+    Raises
+    ------
+    DatasetError
+        There is no scan, or the data set cannot be understood.
+    """
+    if len(paths) == 1 and paths[0].exists() and _is_dataset(paths[0]):
+        return list(open_dataset(paths[0]).cases)
+    return find_scans(list(paths))
+
+
+def _is_dataset(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() in (".yaml", ".yml", ".csv")
+    return any((path / name).exists() for name in ("dataset.yaml", "dataset.json", "images", "imagesTr"))
 
 
 def _understand(path: Path, masks: str | Path | None, subjects: str | Path | None) -> Dataset:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_seg3d.inference.calibration import calibration_file
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.ensemble import Ensemble
 from napari_seg3d.inference.foreign import load_predictor
+from napari_seg3d.inference.postprocess import rules_file
 from napari_seg3d.inference.predictor import Predictor
 
 
@@ -32,3 +34,17 @@ def load_models(
     """
     members = [load_predictor(path, accelerator, precision, engine) for path in paths]
     return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def model_files(paths: Sequence[Path], postprocess: bool = True) -> list[Path]:
+    """Return all files and folders that decide what models predict: theirs, and what lies beside them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        As for `load_models`.
+    postprocess : bool
+        Whether the rules beside them apply.
+    """
+    beside = [file for path in paths for file in (calibration_file(path), *([rules_file(path)] if postprocess else []))]
+    return [*paths, *(file for file in beside if file.is_file())]

@@ -12,7 +12,7 @@ from napari.layers import Image, Labels, Shapes
 from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.errors import Seg3dError
-from napari_seg3d.inference import EngineName, Prediction, PredictOptions, Predictor
+from napari_seg3d.inference import EngineName, Ensemble, Prediction, PredictOptions, Predictor, load_models
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import at_time, native_of
 from napari_seg3d.viewer.region import drawn_region
@@ -38,7 +38,7 @@ class PredictionModel(QObject):
         self._viewer, self._stage = viewer, stage
         self.error: Seg3dError | None = None
         self.job: Job | None = None
-        self._warm: tuple[tuple[Path, float, EngineName], Predictor] | None = None
+        self._warm: tuple[tuple[Path, float, EngineName], Predictor | Ensemble] | None = None
         self._results: weakref.WeakKeyDictionary[Image, list[Labels]] = weakref.WeakKeyDictionary()
         self._maps: weakref.WeakKeyDictionary[Image, list[Image]] = weakref.WeakKeyDictionary()
 
@@ -80,7 +80,7 @@ class PredictionModel(QObject):
         frame = native.placement.frame if native is not None else None
 
         def work(job: Job) -> tuple[Prediction, list[Picture], list[Picture], str]:
-            predictor = self._predictor(model, engine)
+            predictor = self.predictor(model, engine)
             prediction = predictor.predict(scan, options, job.progress, job.is_cancelled)
             masks = [Picture.of(mask, layer_name, frame=frame) for layer_name, mask in _masks(prediction.labels, name)]
             maps = [
@@ -105,12 +105,13 @@ class PredictionModel(QObject):
         if self.job is not None:
             self.job.cancel()
 
-    def _predictor(self, model: Path, engine: EngineName) -> Predictor:
+    def predictor(self, model: Path, engine: EngineName) -> Predictor | Ensemble:
+        """Return a model, kept warm; to be called in a job."""
         changed = model.stat().st_mtime if model.exists() else 0.0  # a run that goes on writes its best model anew
         asked = (model, changed, engine)
         if self._warm is None or self._warm[0] != asked:
             self._warm = None  # two models at a time may not fit
-            self._warm = (asked, Predictor.load(model, engine=engine))
+            self._warm = (asked, load_models([model], engine=engine))
         return self._warm[1]
 
     def layers_with(self, mask: Labels) -> list[Labels]:

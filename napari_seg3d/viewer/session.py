@@ -9,6 +9,7 @@ from qtpy.QtCore import QObject
 
 from napari_seg3d.viewer.data_model import DataModel
 from napari_seg3d.viewer.epochs import Epochs
+from napari_seg3d.viewer.folder_prediction import FolderPrediction
 from napari_seg3d.viewer.label_table_model import LabelTableModel
 from napari_seg3d.viewer.ortho import OrthoViews
 from napari_seg3d.viewer.plan_model import PlanModel
@@ -36,6 +37,8 @@ class Session(QObject):
         The training run that is followed.
     prediction : PredictionModel
         The loaded model and the prediction that is made.
+    folder_prediction : FolderPrediction
+        The masks of a folder of scans.
     plan : PlanModel
         What auto chooses, and why.
     preview : PreviewModel
@@ -64,6 +67,7 @@ class Session(QObject):
         self.data = DataModel(self.stage)
         self.watch = RunWatch()
         self.prediction = PredictionModel(viewer, self.stage)
+        self.folder_prediction = FolderPrediction()
         self.plan = PlanModel(self.data, self.watch)
         self.preview = PreviewModel(self.stage, self.watch)
         self.runs = RunsModel(self.watch)
@@ -88,7 +92,14 @@ class Session(QObject):
             self.watch.stop_looking()
             self.runs.set_watched(False)
             self.transforms.forget()
-            for job in (self.data.job, self.prediction.job, self.labels.job, self.scans.job, self.runs.job):
+            for job in (
+                self.data.job,
+                self.prediction.job,
+                self.folder_prediction.job,
+                self.labels.job,
+                self.scans.job,
+                self.runs.job,
+            ):
                 if job is not None:
                     job.cancel()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels, Shapes
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QPushButton, QToolButton
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QMenu, QPushButton, QToolButton
 
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import Prediction, read_spec
@@ -17,8 +18,9 @@ from napari_seg3d.viewer.layers import native_of
 from napari_seg3d.viewer.saving import join_labels, layer_to_volume
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import GRID_SUFFIXES, volume_name, write_label_files, write_volume
-from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file, choose_new_file, duration
+from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file, choose_folder, choose_new_file, duration
 from napari_seg3d.widgets.predict_choices import PredictChoices
+from napari_seg3d.widgets.predict_folder import PredictFolder
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -50,6 +52,7 @@ class PredictDock(Dock):
         session = session_of(napari_viewer)
         session.add_dock(self)
         self._model, self._watch, self._stage = session.prediction, session.watch, session.stage
+        self._folder_model = session.folder_prediction
         self._extra_models: list[Path] = []
 
         form = QFormLayout()
@@ -58,8 +61,12 @@ class PredictDock(Dock):
         self.models = _combo("<p>The models that were trained on this machine, the newest first.</p>")
         other = QToolButton()
         other.setText("…")
-        other.setToolTip("<p>Choose a checkpoint file from elsewhere. It is read as numbers only: nothing in it can run.</p>")
-        other.clicked.connect(self._choose_model)
+        other.setToolTip("<p>Choose a model from elsewhere. It is read as numbers only: nothing in it can run.</p>")
+        menu = QMenu(other)
+        menu.addAction("A file: checkpoint or MONAI bundle…", self._choose_model)
+        menu.addAction("A folder: run, MONAI bundle or nnU-Net results…", self._choose_model_folder)
+        other.setMenu(menu)
+        other.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         models.addWidget(self.models, 1)
         models.addWidget(other)
         form.addRow("Model", models)
@@ -72,6 +79,9 @@ class PredictDock(Dock):
         self.choices = PredictChoices()
         self.choices.drawRequested.connect(self._draw_region)
         self.body.addWidget(self.choices)
+
+        self.folder = PredictFolder(session.folder_prediction)
+        self.folder.requested.connect(self._predict_folder)
 
         self.run_button = QPushButton("Predict")
         self.run_button.setToolTip("<p>Puts the mask that the model sees over the scan, as a layer that can be painted in.</p>")
@@ -89,12 +99,14 @@ class PredictDock(Dock):
         )
         self.save_button.clicked.connect(self._save)
         self.body.addWidget(self.save_button)
+        self.body.addWidget(self.folder)
         self.body.addStretch(1)
 
         self.models.currentIndexChanged.connect(self._describe_model)
         for combo in (self.models, self.images):
             combo.currentIndexChanged.connect(self._enable)
         self._model.changed.connect(self._synchronise)
+        self._folder_model.changed.connect(self._enable)
         self._model.progressed.connect(lambda done, total: self.progress.step("Patch", done, total))
         self._model.predicted.connect(self._predicted)
         self._watch.eventsArrived.connect(self._look_for_models)
@@ -129,12 +141,17 @@ class PredictDock(Dock):
     # -- what the user wants -------------------------------------------------------------------------------------------------------
 
     def _choose_model(self) -> None:
-        path = choose_file(self, "Choose a model", "Models (*.pt)")
+        path = choose_file(self, "Choose a model", "Models (*.pt *.zip)")
         if path is not None:
             self.add_model(path)
 
+    def _choose_model_folder(self) -> None:
+        path = choose_folder(self, "Choose a model")
+        if path is not None:
+            self.add_model(Run(path).best if (path / "run.yaml").exists() else path)
+
     def add_model(self, path: Path) -> None:
-        """Offer a checkpoint file, and choose it."""
+        """Offer a checkpoint file, a MONAI bundle or an nnU-Net folder, and choose it."""
         self._extra_models.insert(0, path)
         self._fill_models()
         self.models.setCurrentIndex(self.models.findData(str(path)))
@@ -148,6 +165,15 @@ class PredictDock(Dock):
             self.choices.region,
             self.choices.engine.currentData(),
         )
+
+    def _predict_folder(self) -> None:
+        output = self.folder.output()
+        if output is None:
+            return
+        model, engine = Path(self.models.currentData()), self.choices.engine.currentData()
+        options = self.choices.options()
+        scans = Path(self.folder.scans.text().strip())
+        self._folder_model.begin(partial(self._model.predictor, model, engine), model, scans, output, options)
 
     def _draw_region(self) -> None:
         image: Image | None = self.images.currentData()
@@ -226,7 +252,7 @@ class PredictDock(Dock):
         spec = read_spec(path) if path is not None else None
         self.choices.set_model(spec)
         if spec is None:
-            self.about.say("")
+            self.about.say("A model from elsewhere: what it finds is told when it is loaded." if path is not None else "")
             return
         more = ", …" if len(spec.labels) > _MOST_VOLUMES else ""
         overlapping = ", which may overlap" if spec.targets == "overlapping" and len(spec.labels) > 1 else ""
@@ -238,7 +264,9 @@ class PredictDock(Dock):
             self._fill_models()
 
     def _enable(self, event: object = None) -> None:
-        idle = self._model.job is None
+        # One at a time: both want all cores, and the one model that is kept warm.
+        idle = self._model.job is None and self._folder_model.job is None
+        self.folder.enable(idle and self.models.currentData() is not None)
         self.run_button.setEnabled(idle and self.models.currentData() is not None and self.images.currentData() is not None)
         self.save_button.setEnabled(self._mask_to_save() is not None)
 

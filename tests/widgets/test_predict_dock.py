@@ -179,3 +179,45 @@ def test_a_region_outside_of_the_scan_is_told(dock, scan: Path, tmp_path: Path) 
     dock._viewer.layers.remove("region")
     assert dock.choices.region is None
     assert dock.choices.regions.count() == 1
+
+
+def test_a_folder_of_scans_from_the_dock(dock, scan: Path, tmp_path: Path) -> None:
+    """All formats; a bad scan is told and the rest goes on; the same again goes on where it stopped; nothing is needed in the viewer."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a.nii.gz", "b.nrrd", "c.mha"):
+        write_volume(read_volume(scan, "image"), folder / name)
+    (folder / "d.nii.gz").write_bytes(b"broken")
+    dock.add_model(_model(tmp_path / "model.pt", {1: "liver", 2: "tumour"}))
+    panel = dock.folder
+    panel.button.click()
+    assert "Choose the folder" in panel.notice.text()
+    panel.scans.setText(str(folder))
+    panel._suggest()
+    assert panel.out.text() == str(tmp_path / "scans_masks")
+    for _ in range(2):
+        panel.button.click()
+        assert not dock.run_button.isEnabled()
+        assert not panel.button.isEnabled()
+        pump_until(lambda: dock._folder_model.job is None, what="the folder")
+        assert dock._folder_model.error is None
+        assert "3 scans have their masks, 1 could not be predicted" in panel.notice.text()
+    told = {panel.table.item(row, 0).text(): panel.table.item(row, 1).text() for row in range(panel.table.rowCount())}
+    assert set(told) == {"a", "b", "c", "d"}
+    assert "was there" in told["a"]
+    assert "liver" in told["b"]
+    assert "d.nii.gz" in told["d"]
+    assert read_mask(tmp_path / "scans_masks" / "b.nrrd", overlapping=True).data.any()
+    assert (tmp_path / "scans_masks" / "predictions.csv").exists()
+    assert not [layer.name for layer in dock._viewer.layers]
+
+
+def test_a_model_that_is_none_is_told(dock, scan: Path, tmp_path: Path) -> None:
+    dock._viewer.open(str(scan), plugin=PLUGIN)
+    (tmp_path / "folder").mkdir()
+    dock.add_model(tmp_path / "folder")
+    assert "from elsewhere" in dock.about.text()
+    dock.run_button.click()
+    pump_until(lambda: dock._model.job is None, what="the prediction")
+    assert dock._model.error is not None
+    assert dock.notice.text()
