@@ -232,6 +232,12 @@ def test_a_scan_with_other_channels_is_refused(tmp_path: Path) -> None:
         predictor.predict(Volume(np.random.default_rng(0).normal(size=(2, 16, 16, 16)).astype(np.float32), np.eye(4)))
 
 
+def test_a_network_far_larger_than_its_weights_is_never_made(tmp_path: Path) -> None:
+    root = _bundle(tmp_path, _config([SCALE], network_def={"_target_": "UNet", **UNET, "channels": [8000, 8000, 8000]}))
+    with pytest.raises(ModelError, match="do not fit"):  # 21 GB of random numbers
+        load_predictor(root, "cpu", "32")
+
+
 def test_what_is_no_bundle_is_left_to_others(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     torch.save({"a": torch.zeros(2)}, tmp_path / "model.pt")
@@ -293,6 +299,29 @@ def test_a_bundle_can_name_nothing_but_what_is_on_the_lists(
         load_predictor(root, "cpu", "32")
     assert caught.value.fix
     assert not (tmp_path / "HOSTILE").exists()
+
+
+def test_an_object_in_yaml_is_not_made(tmp_path: Path) -> None:
+    root = _bundle(tmp_path, _config([SCALE]))
+    (root / "configs" / "inference.json").unlink()
+    (root / "configs" / "inference.yaml").write_text(f"network_def: !!python/object/apply:os.mkdir ['{tmp_path}/HOSTILE']")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_predictor(root, "cpu", "32")
+    assert not (tmp_path / "HOSTILE").exists()
+
+
+def test_what_a_bundle_crops_away_is_background(tmp_path: Path) -> None:
+    crop = {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "allow_smaller": True}
+    data = np.zeros((1, 30, 28, 26), dtype=np.float32)
+    data[:, 7:20, 5:15, 9:21] = np.random.default_rng(0).uniform(1, 300, (13, 10, 12))
+    network = _network()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.zero_()
+        dict(network.named_parameters())["model.2.conv.bias"][2] = 5.0  # says spleen everywhere
+    root = _bundle(tmp_path, _config([crop, SCALE]), network.state_dict())
+    labels = load_predictor(root, "cpu", "32").predict(Volume(data, np.diag([-1.0, 1.0, 2.0, 1.0]))).labels.data
+    np.testing.assert_array_equal(labels, np.where(data > 0, 2, 0))
 
 
 @pytest.mark.parametrize("packed", [False, True])

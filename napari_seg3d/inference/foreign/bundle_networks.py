@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Sides = tuple[int, int, int]
 _LARGEST_NUMBER = 8192
+_AGAIN = "Get the bundle from its makers again."
+# Its constructor reads values, which a network without memory has not.
+_READS_VALUES = "SwinUNETR"
 # Of these arguments, one is a download and the others are code.
 _REFUSED = ("pretrained", "preprocess", "norm_layer")
 # Arguments of earlier releases that changed nothing but checks.
@@ -51,7 +54,9 @@ NETWORKS: dict[str, Callable[[Mapping[str, Any]], Sides]] = {
 }
 
 
-def network_of(name: str, arguments: dict[str, Any], where: str) -> tuple[torch.nn.Module, Sides]:
+def network_of(
+    name: str, arguments: dict[str, Any], where: str, weights: Mapping[str, torch.Tensor]
+) -> tuple[torch.nn.Module, Sides]:
     """Return a network of MONAI, and what the sides of its input must be divisible by.
 
     Parameters
@@ -62,11 +67,13 @@ def network_of(name: str, arguments: dict[str, Any], where: str) -> tuple[torch.
         Plain values.
     where : str
         What to call the place that asks for it in an error.
+    weights : mapping of str to tensor
+        Its state.
 
     Raises
     ------
     ModelError
-        It is not on the list, or cannot be made with these arguments.
+        It is not on the list, cannot be made with these arguments, or the weights are not its own.
     """
     if name not in NETWORKS:
         raise ModelError(f"{where} asks for the network {name}, which is not known.", f"Known are {', '.join(NETWORKS)}.")
@@ -82,11 +89,38 @@ def network_of(name: str, arguments: dict[str, Any], where: str) -> tuple[torch.
     if given.get("spatial_dims", 2 if name == "FlexibleUNet" else 3) != 3:
         raise ModelError(f"{where}: the network sees slices.", "Only bundles of 3D networks can be used.")
     try:
+        if name != _READS_VALUES:
+            _check_weights(name, _shapes(maker, given), weights, where)
+        elif given.get("feature_size", 24) > max((max(weight.shape, default=0) for weight in weights.values()), default=0):
+            raise ModelError(f"The weights are not of a {name} with {given['feature_size']} features ({where}).", _AGAIN)
         network = maker(**given)
+        _check_weights(name, {key: value.shape for key, value in network.state_dict().items()}, weights, where)
+        network.load_state_dict(weights)
         return network, NETWORKS[name](given)
+    except ModelError:
+        raise
     except Exception as error:  # MONAI checks arguments with whatever comes to hand
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{where}: {name} cannot be made with these arguments ({reason}).", "Check them.") from error
+
+
+def _shapes(maker: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shape of each weight without any memory for it: a few words in a file could ask for more than there is."""
+    import torch
+
+    with torch.device("meta"):
+        return {key: value.shape for key, value in maker(**given).state_dict().items()}
+
+
+def _check_weights(name: str, shapes: Mapping[str, Any], weights: Mapping[str, torch.Tensor], where: str) -> None:
+    wrong = next((key for key in (*shapes, *weights) if key not in shapes or key not in weights), None)
+    if wrong is None:
+        wrong = next((key for key, shape in shapes.items() if weights[key].shape != shape), None)
+    if wrong is not None:
+        raise ModelError(
+            f"The weights do not fit the {name} of {where} ({wrong} is missing or of another shape).",
+            _AGAIN,
+        )
 
 
 def _check_size(value: Any, where: str) -> None:

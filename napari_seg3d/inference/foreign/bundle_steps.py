@@ -122,8 +122,8 @@ class Preprocessing:
                 found = i, j, k
         return found
 
-    def prepare(self, padded: Callable[[Volume], Volume]) -> Callable[[Volume], Volume]:
-        """Return what runs the steps and then `padded`."""
+    def prepare(self) -> Callable[[Volume], Volume]:
+        """Return what runs the steps."""
         made = [(step, step.made()) for step in self.steps]
 
         def prepared(volume: Volume) -> Volume:
@@ -141,7 +141,7 @@ class Preprocessing:
                         "Check the scan, or choose another model.",
                     ) from error
             processed = np.ascontiguousarray(image.as_tensor().numpy(), dtype=np.float32)
-            return padded(replace(volume, data=processed, affine=image.affine.numpy().astype(np.float64), kind="image"))
+            return replace(volume, data=processed, affine=image.affine.numpy().astype(np.float64), kind="image")
 
         return prepared
 

@@ -88,28 +88,17 @@ class MonaiBundle:
         ConfigError
             The device is not there.
         """
-        import torch
-
         place, raw = self.config.first("network_def", "network", "net", "model", "evaluator#network")
         if not place:
             raise ModelError(f"{self.name} describes no network.", "It should be under network_def.")
         name, arguments = self.config.component(raw, place)
         arguments = {key: self.config.plain(value, f"{place}#{key}") for key, value in arguments.items()}
-        network, divisor = network_of(name, arguments, place)
+        network, divisor = network_of(name, arguments, place, self._weights())
         channels = arguments.get("in_channels", 1), arguments.get("out_channels", 1 if name == "VNet" else 2)
         spec = self._spec(name, channels[0], channels[1], divisor)
-        weights = self._weights()
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ModelError(
-                f"The weights of {self.name} do not fit its {name} ({str(error).splitlines()[-1].strip()}).",
-                "Get the bundle from its makers again.",
-            ) from error
-        assert isinstance(network, torch.nn.Module)
-        prepare = self.preprocessing.prepare(self.windows.padded)
+        prepare, orientation = self.preprocessing.prepare(), self.preprocessing.orientation
         return ForeignPredictor(
-            spec, network, prepare, self.name, self.notes, self.preprocessing.orientation, accelerator, precision, engine
+            spec, network, prepare, self.windows, self.name, self.notes, orientation, accelerator, precision, engine
         )
 
     def _spec(self, network: str, in_channels: int, out_channels: int, divisor: tuple[int, int, int]) -> ModelSpec:

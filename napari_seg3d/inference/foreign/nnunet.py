@@ -123,11 +123,13 @@ class NnunetResults:
         reader = str(self.plans.get("image_reader_writer"))
         if reader not in _READERS:
             raise ModelError(f"{self.name} reads scans with {reader}.", f"Known are {', '.join(_READERS)}.")
-        prepare = _prepared_by(self.plans, configuration, reader, Windows(patch))
+        prepare = _prepared_by(self.plans, configuration, reader)
         network = networks[0] if len(networks) == 1 else _average(networks)
         turned = _READERS[reader]
         orientation = "".join(turned[axis] for axis in _axes(self.plans)) if turned is not None else None
-        return ForeignPredictor(spec, network, prepare, self.name, (), orientation, accelerator, precision, engine)
+        return ForeignPredictor(
+            spec, network, prepare, Windows(patch), self.name, (), orientation, accelerator, precision, engine
+        )
 
     def _configuration(self, name: str) -> dict[str, Any]:
         """Return the settings of a configuration, each of which is known."""
@@ -296,10 +298,8 @@ def _axes(plans: Mapping[str, Any]) -> list[int]:
     return [2 - int(axis) for axis in plans["transpose_forward"]]
 
 
-def _prepared_by(
-    plans: Mapping[str, Any], configuration: Mapping[str, Any], reader: str, windows: Windows
-) -> Callable[[Volume], Volume]:
-    """Return nnU-Net's preprocessing: transpose, crop to what is not zero, normalise, resample; padded to the size of a window."""
+def _prepared_by(plans: Mapping[str, Any], configuration: Mapping[str, Any], reader: str) -> Callable[[Volume], Volume]:
+    """Return nnU-Net's preprocessing: transpose, crop to what is not zero, normalise, resample."""
     managers = _imported("nnunetv2.utilities.plans_handling.plans_handler")
     preprocessor = _imported("nnunetv2.preprocessing.preprocessors.default_preprocessor").DefaultPreprocessor(verbose=False)
     manager, settings = managers.PlansManager(dict(plans)), managers.ConfigurationManager(dict(configuration))
@@ -318,7 +318,7 @@ def _prepared_by(
         image = np.asarray(data, dtype=np.float32)
         crop = [int(side[0]) for side in properties["bbox_used_for_cropping"]]
         cropped = properties["shape_after_cropping_and_before_resampling"]
-        return windows.padded(replace(seen, data=image, affine=_affine_of(seen, _axes(plans), crop, cropped, image.shape[1:])))
+        return replace(seen, data=image, affine=_affine_of(seen, _axes(plans), crop, cropped, image.shape[1:]))
 
     return prepared
 

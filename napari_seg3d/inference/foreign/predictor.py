@@ -6,15 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_seg3d.errors import Cancelled, ModelError, ReadError
+from napari_seg3d.inference.cascade import box_on
 from napari_seg3d.inference.device import choose_accelerator, choose_precision
 from napari_seg3d.inference.engines import EngineName
+from napari_seg3d.inference.foreign.seen import Windows
+from napari_seg3d.inference.home import Answer
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
 from napari_seg3d.inference.predictor import Prediction, Predictor
 from napari_seg3d.inference.windows import CancelCheck, Progress
 from napari_seg3d.networks import NetworkSpec
-from napari_seg3d.volumes import Volume, fault_of
+from napari_seg3d.volumes import Volume, box_of, fault_of
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +41,9 @@ class ForeignPredictor(Predictor):
     network : torch module
         On the CPU.
     prepare : callable
-        The preprocessing.
+        The preprocessing. What it crops away is background.
+    windows : Windows
+        How the network looks at what is left.
     name : str
         What to call it.
     notes : tuple of str
@@ -53,6 +60,7 @@ class ForeignPredictor(Predictor):
         spec: ModelSpec,
         network: torch.nn.Module,
         prepare: Prepare,
+        windows: Windows,
         name: str,
         notes: tuple[str, ...] = (),
         orientation: str | None = "RAS",
@@ -65,7 +73,8 @@ class ForeignPredictor(Predictor):
         device = choose_accelerator(accelerator)
         network = network.to(torch.device(device)).eval()
         super().__init__(spec, network, device, choose_precision(device, precision), name, engine=engine)
-        self._prepare, self._notes, self._orientation = prepare, notes, orientation
+        self._prepare, self._windows = prepare, windows
+        self._notes, self._orientation = notes, orientation
 
     def predict(
         self,
@@ -88,6 +97,16 @@ class ForeignPredictor(Predictor):
             f"{self.name} does not say in which orientation it wants a scan, and saw this one in the order of its file "
             f"({volume.orientation}). Its labels are right only if it was trained on such files: check left and right.",
         )
+
+    def _answer_of(
+        self, volume: Volume, options: PredictOptions, progress: Progress | None, cancelled: CancelCheck | None
+    ) -> Answer:
+        processed = self._preprocessed(volume, cancelled)
+        padded = self._windows.padded(processed)
+        image = np.asarray(padded.data, dtype=np.float32)
+        answer = self.answer(image, padded.grid, volume.grid, options, progress, cancelled)
+        box = box_on(box_of((0, 0, 0), processed.grid.shape), processed.grid, volume.grid)
+        return answer.cut(box).in_box(box, volume.grid.shape)
 
     def _preprocessed(self, volume: Volume, cancelled: CancelCheck | None) -> Volume:
         wanted = self.spec.network.in_channels
