@@ -22,10 +22,10 @@ Pair = tuple[Volume, Volume]
 UNKNOWN = -1
 #: A rule must raise the mean Dice by more than this.
 LEAST_GAIN = 1e-4
-# A prediction of the smallest true piece may be smaller than it is: half of it is tried as well.
-_SMALLER = (0.5, 1.0)
-# Percent of the true pieces that are smaller.
-_PERCENTILES = (5, 10, 25)
+# Of the smallest true piece. Sizes stay well below it: in the next patient it may be smaller, or be found in part.
+_SHARES = (0.1, 0.25, 0.5)
+# Percent of the true pieces that are smaller, of which half is tried: masks have specks of their own, which say nothing about sizes.
+_PERCENTILES = (5, 10)
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _sizes(cases: list[_Case]) -> list[float]:
     true = [size * case.voxel_volume / 1000 for case in cases for size in case.true]
     if not true:
         return []
-    candidates = [*(min(true) * share for share in _SMALLER), *np.percentile(true, _PERCENTILES)]
+    candidates = [*(min(true) * share for share in _SHARES), *np.percentile(true, _PERCENTILES) / 2]
     return sorted({_short(size) for size in candidates})
 
 

@@ -79,7 +79,7 @@ def save_rules(path: str | Path, rules: Rules, names: Mapping[int, str], *, over
         "format": FORMAT,
         "version": _VERSION,
         "names": dict(sorted(names.items())),
-        "rules": rules.model_dump(mode="json", exclude_defaults=True),
+        "rules": rules.model_dump(exclude_defaults=True),
     }
     write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
 
