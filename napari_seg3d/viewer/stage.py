@@ -115,7 +115,7 @@ class Stage:
     def add_maps(self, image: Layer, maps: Picture) -> list[Image]:
         """Add maps from 0 to 1 (probabilities, uncertainty) over `image`, each channel a layer; the first is visible."""
         there = {"scale": image.scale[-3:], "translate": image.translate[-3:]}
-        look = {"contrast_limits": (0.0, 1.0), "colormap": "inferno", "blending": "additive", "opacity": 0.7}
+        look = {"contrast_limits": (0.0, 1.0), "colormap": "inferno", "blending": "additive", "opacity": 0.5}
         return [self._viewer.add_image(data, **settings | there | look) for data, settings, _ in maps.layers]
 
     def show_preview(self, preview: Preview) -> None:

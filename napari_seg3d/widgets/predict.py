@@ -67,6 +67,7 @@ class PredictDock(Dock):
         menu.addAction("A folder: run, MONAI bundle or nnU-Net results…", self._choose_model_folder)
         other.setMenu(menu)
         other.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        other.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # there is no room for an arrow beside three dots
         models.addWidget(self.models, 1)
         models.addWidget(other)
         form.addRow("Model", models)
