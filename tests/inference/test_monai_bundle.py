@@ -238,6 +238,12 @@ def test_a_network_far_larger_than_its_weights_is_never_made(tmp_path: Path) -> 
         load_predictor(root, "cpu", "32")
 
 
+def test_windows_that_the_network_cannot_see_are_told(tmp_path: Path) -> None:
+    predictor = load_predictor(_bundle(tmp_path, _config([SCALE], window=[18, 17, 16])), "cpu", "32")
+    with pytest.raises(ModelError, match="cannot see 18 x 17 x 16 voxels"):
+        predictor.predict(read_volume(_scan(tmp_path, "RAS")))
+
+
 def test_what_is_no_bundle_is_left_to_others(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     torch.save({"a": torch.zeros(2)}, tmp_path / "model.pt")

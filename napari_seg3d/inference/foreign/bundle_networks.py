@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Sides = tuple[int, int, int]
 _LARGEST_NUMBER = 8192
-_AGAIN = "Get the bundle from its makers again."
+_AGAIN = "Get the model from its makers again."
 # Its constructor reads values, which a network without memory has not.
 _READS_VALUES = "SwinUNETR"
 # Of these arguments, one is a download and the others are code.
@@ -90,11 +90,11 @@ def network_of(
         raise ModelError(f"{where}: the network sees slices.", "Only bundles of 3D networks can be used.")
     try:
         if name != _READS_VALUES:
-            _check_weights(name, _shapes(maker, given), weights, where)
+            check_weights(name, shapes_of(maker, given), weights, where)
         elif given.get("feature_size", 24) > max((max(weight.shape, default=0) for weight in weights.values()), default=0):
             raise ModelError(f"The weights are not of a {name} with {given['feature_size']} features ({where}).", _AGAIN)
         network = maker(**given)
-        _check_weights(name, {key: value.shape for key, value in network.state_dict().items()}, weights, where)
+        check_weights(name, {key: value.shape for key, value in network.state_dict().items()}, weights, where)
         network.load_state_dict(weights)
         return network, NETWORKS[name](given)
     except ModelError:
@@ -104,7 +104,7 @@ def network_of(
         raise ModelError(f"{where}: {name} cannot be made with these arguments ({reason}).", "Check them.") from error
 
 
-def _shapes(maker: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def shapes_of(maker: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the shape of each weight without any memory for it: a few words in a file could ask for more than there is."""
     import torch
 
@@ -112,7 +112,8 @@ def _shapes(maker: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, An
         return {key: value.shape for key, value in maker(**given).state_dict().items()}
 
 
-def _check_weights(name: str, shapes: Mapping[str, Any], weights: Mapping[str, torch.Tensor], where: str) -> None:
+def check_weights(name: str, shapes: Mapping[str, Any], weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Refuse weights that are not of the shapes that a network has; a ModelError names the first that is not."""
     wrong = next((key for key in (*shapes, *weights) if key not in shapes or key not in weights), None)
     if wrong is None:
         wrong = next((key for key, shape in shapes.items() if weights[key].shape != shape), None)

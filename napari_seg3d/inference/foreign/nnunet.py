@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from napari_seg3d.errors import ConfigError, ModelError
 from napari_seg3d.inference.engines import EngineName
+from napari_seg3d.inference.foreign.bundle_networks import check_weights, shapes_of
 from napari_seg3d.inference.foreign.predictor import ForeignPredictor, stand_in
 from napari_seg3d.inference.foreign.seen import Windows
 from napari_seg3d.inference.foreign.source import Source, load_tensors
@@ -263,17 +264,15 @@ def _network(
                 raise ModelError(f"The plans name {part} as {key}, which was not made.", f"Known are {', '.join(_PARTS)}.")
             arguments[key] = getattr(nn, short)
     maker = getattr(_imported(f"{_ARCHITECTURES}unet"), name)
+    given = {**arguments, "input_channels": inputs, "num_classes": outputs, "deep_supervision": False}
     try:
-        network = maker(input_channels=inputs, num_classes=outputs, **{**arguments, "deep_supervision": False})
+        check_weights(name, shapes_of(maker, given), weights, str(folder))
+        network = maker(**given)
+        network.load_state_dict(weights)
+    except ModelError:
+        raise
     except Exception as error:  # it checks its arguments by assertions
         raise ModelError(f"{name} cannot be made as the plans say ({error}).", _LIKE_NNUNET) from error
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(
-            f"The weights in {folder} do not fit their {name} ({str(error).splitlines()[-1].strip()}).",
-            "A trainer of one's own may have made another network: only nnU-Net's own can be used.",
-        ) from error
     assert isinstance(network, nn.Module)
     return network
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled, ModelError, ReadError
 from napari_seg3d.inference.cascade import box_on
@@ -107,6 +108,18 @@ class ForeignPredictor(Predictor):
         answer = self.answer(image, padded.grid, volume.grid, options, progress, cancelled)
         box = box_on(box_of((0, 0, 0), processed.grid.shape), processed.grid, volume.grid)
         return answer.cut(box).in_box(box, volume.grid.shape)
+
+    def _forward(self, images: NDArray[np.float32]) -> torch.Tensor:
+        try:
+            return super()._forward(images)
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            if "memory" in str(error):
+                raise  # somebody may go on with less
+            sides = " x ".join(str(side) for side in images.shape[2:])
+            raise ModelError(
+                f"The network of {self.name} cannot see {sides} voxels at once ({str(error).splitlines()[0]}).",
+                "Predict as the model was trained (mode auto), or correct the size of its windows.",
+            ) from error
 
     def _preprocessed(self, volume: Volume, cancelled: CancelCheck | None) -> Volume:
         wanted = self.spec.network.in_channels
