@@ -12,6 +12,8 @@ from napari_seg3d.errors import ConfigError
 Accelerator = Literal["cpu", "cuda", "mps"]
 Precision = Literal["32", "bf16", "16"]
 
+_WORDS_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+
 
 def choose_accelerator(wish: str = "auto") -> Accelerator:
     """Return the accelerator to use; a ConfigError says when the wished one is not there."""
@@ -42,6 +44,13 @@ def _mps_computes_in_3d() -> bool:
     except (RuntimeError, NotImplementedError):
         return False
     return True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of torch or Python says that there is no memory left."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS_OF_MEMORY)
 
 
 def choose_precision(accelerator: Accelerator, wish: str = "auto") -> Precision:

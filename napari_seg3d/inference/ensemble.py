@@ -103,7 +103,7 @@ class Ensemble:
         total /= len(self.members)
         wanted = Wanted(options.probabilities, options.uncertainty)
         answer = decided(_with(total, own, len(self.members)), len(total), total.shape[1:], self.spec.targets, wanted)
-        return self._first.prediction_of(answer, volume, start, notes, options)
+        return self._first.prediction_of(answer, volume, start, notes, options, cancelled)
 
     def _told(self, number: int, progress: Progress | None) -> Progress | None:
         if progress is None:

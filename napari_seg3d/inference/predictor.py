@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_seg3d.errors import Cancelled, ModelError
 from napari_seg3d.inference.calibration import calibration_beside
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
-from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision
+from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision, is_out_of_memory
 from napari_seg3d.inference.engines import EngineName, Engines
 from napari_seg3d.inference.flips import mirrored
 from napari_seg3d.inference.home import Answer, Wanted, bring_home, bring_slabs_home
@@ -36,6 +36,8 @@ _AS_TRAINED = PredictOptions()
 _MOST_CHANNELS = 64
 _NOTHING = "The first network found nothing in this scan that the second could segment: everything is background."
 
+_LESS = "Choose patches as the mode, limit the region, or close other programs."
+_ON_CPU = "The memory of the GPU ran out, so the CPU went on, more slowly."
 _RENUMBERED = f"The labels overlap and their values go beyond {_MOST_CHANNELS}: they are numbered anew, from 1, in the order of their values."
 
 
@@ -104,7 +106,7 @@ class Predictor:
         self.temperature = 1.0
         #: What is done to its masks unless the options say otherwise.
         self.rules: Rules | None = None
-        self._accelerator = accelerator
+        self._accelerator = self._wanted = accelerator
         self._precision = precision
         self._engines = Engines(network, self._forward, precision, engine) if accelerator == "cpu" else None
 
@@ -208,15 +210,21 @@ class Predictor:
             box = self.find(volume, cancelled)
             part = crop(volume, box) if box is not None else None
             if box is None or part is None or fault_of(part) is not None:
-                return self.prediction_of(self._nothing(volume, options), volume, start, [*notes, _NOTHING], options)
+                return self.prediction_of(self._nothing(volume, options), volume, start, [*notes, _NOTHING], options, cancelled)
             answer = self._answer_of(part, replace(options, region=None), progress, cancelled).in_box(box, volume.grid.shape)
             if options.region is not None:
                 crop_grid(volume.grid, options.region)  # raises where it is no part of the scan
                 answer = answer.cut(options.region).in_box(options.region, volume.grid.shape)
-        return self.prediction_of(answer, volume, start, notes, options)
+        return self.prediction_of(answer, volume, start, notes, options, cancelled)
 
     def prediction_of(
-        self, answer: Answer, volume: Volume, start: float, notes: Sequence[str], options: PredictOptions
+        self,
+        answer: Answer,
+        volume: Volume,
+        start: float,
+        notes: Sequence[str],
+        options: PredictOptions,
+        cancelled: CancelCheck | None = None,
     ) -> Prediction:
         """Return an answer on a scan's grid as a prediction, after the rules that belong to the model.
 
@@ -232,10 +240,14 @@ class Predictor:
             What the user should know.
         options : PredictOptions
             Whether the rules apply.
+        cancelled : callable, optional
+            Asked before each of them.
         """
         labels = self.as_volume(answer.labels, volume)
+        if self._accelerator != self._wanted:
+            notes = [*notes, _ON_CPU]
         if options.postprocess and self.rules is not None:
-            labels, told = postprocessed(labels, self.rules)
+            labels, told = postprocessed(labels, self.rules, cancelled)
             notes = [*notes, *told]
         return Prediction(
             labels,
@@ -502,6 +514,29 @@ class Predictor:
         return forward
 
     def _forward(self, images: NDArray[np.float32]) -> torch.Tensor:
+        """Compute images with torch; where the memory does not hold them, fewer at once, then on the CPU."""
+        try:
+            return self._on_device(images)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if self._accelerator == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+        if len(images) > 1:
+            import torch
+
+            half = len(images) // 2
+            return torch.cat([self._forward(images[:half]), self._forward(images[half:])])
+        if self._accelerator != "cpu":
+            self._accelerator, self._precision = "cpu", "32"
+            self.network.to("cpu")
+            return self._forward(images)
+        sides = " x ".join(str(side) for side in images.shape[2:])
+        raise ModelError(f"The memory does not hold what the network computes of {sides} voxels.", _LESS)
+
+    def _on_device(self, images: NDArray[np.float32]) -> torch.Tensor:
         import torch
 
         # What is mapped from a file may not be written to, and torch wants no such array.

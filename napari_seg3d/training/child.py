@@ -16,7 +16,7 @@ from pathlib import Path
 
 from napari_seg3d.errors import Cancelled, Seg3dError
 from napari_seg3d.files import write_error
-from napari_seg3d.training.mishaps import is_out_of_memory
+from napari_seg3d.inference.device import is_out_of_memory
 from napari_seg3d.training.processes import is_first_process
 from napari_seg3d.training.runs.control import Listener, give_reserve, take_reserve
 from napari_seg3d.training.runs.folder import Run

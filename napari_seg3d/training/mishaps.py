@@ -10,15 +10,6 @@ from napari_seg3d.errors import Seg3dError
 if TYPE_CHECKING:
     import torch
 
-_WORDS_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of torch or Python says that there is no memory left."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS_OF_MEMORY)
-
 
 class NotFinite(Seg3dError):  # noqa: N818  a fact about a number
     """A loss or gradient is infinite or no number; the weights have not been changed by it.

@@ -112,3 +112,35 @@ def test_16_bit_is_for_gpus_and_unknown_precisions_are_refused() -> None:
         with pytest.raises(ConfigError) as refused:
             choose_precision(accelerator, wish)  # type: ignore[arg-type]
         assert "bf16" in refused.value.fix
+
+
+class _Narrow(torch.nn.Module):
+    """A network for which the memory holds so many images at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.seen: list[int] = []
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > self.most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 999 bytes")
+        self.seen.append(len(batch))
+        return torch.cat([-batch[:, :1], batch[:, :1]], dim=1)
+
+
+def test_where_the_memory_ends_fewer_slices_are_computed_at_once() -> None:
+    spec = ModelSpec(
+        network=NetworkSpec(dims=2, in_channels=1, out_channels=2, features=(8, 16, 32), strides=((2, 2, 1),) * 2),
+        labels={1: "bright"},
+        pipeline=preprocessing_pipeline(None, "zscore").to_list(),
+        patch_size=(8, 8, 1),
+        mode="whole",
+    )
+    scan = Volume(np.random.default_rng(0).normal(size=(1, 12, 12, 11)).astype(np.float32), np.eye(4))
+    expected = Predictor(spec, _Narrow(99), "cpu", "32").predict(scan).labels.data
+    narrow = _Narrow(2)
+    assert np.array_equal(Predictor(spec, narrow, "cpu", "32").predict(scan).labels.data, expected)
+    assert sum(narrow.seen) == 11
+    with pytest.raises(ModelError, match="memory does not hold.*12 x 12"):
+        Predictor(spec, _Narrow(0), "cpu", "32").predict(scan)

@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_seg3d.errors import TrainingError
+from napari_seg3d.inference.device import is_out_of_memory
 from napari_seg3d.training.config import OptimizationConfig
 from napari_seg3d.training.learning.average import WeightAverage
 from napari_seg3d.training.learning.optimizer import make_optimizer
 from napari_seg3d.training.learning.schedule import Schedule
 from napari_seg3d.training.learning.speed import Layout, arrange, as_compiled, memory_format
 from napari_seg3d.training.losses import build_loss
-from napari_seg3d.training.mishaps import NotFinite, find_cause, is_out_of_memory
+from napari_seg3d.training.mishaps import NotFinite, find_cause
 from napari_seg3d.training.plan import Plan
 from napari_seg3d.training.processes import Processes
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_seg3d.inference.device import is_out_of_memory
 from napari_seg3d.training.config import DeviceConfig
-from napari_seg3d.training.mishaps import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch

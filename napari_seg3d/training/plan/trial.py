@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from napari_seg3d.errors import ConfigError
+from napari_seg3d.inference.device import is_out_of_memory
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.mishaps import is_out_of_memory
 from napari_seg3d.training.plan.make import MOST_PER_STEP
 from napari_seg3d.training.plan.plan import Plan, Reason
 
