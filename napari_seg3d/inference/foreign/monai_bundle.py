@@ -7,6 +7,7 @@ values are read as plain values, and what it names must be on the lists of `bund
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,12 +190,13 @@ def open_bundle(path: Path) -> MonaiBundle | None:
 
 
 def _is_bundle(path: Path) -> bool:
-    import zipfile
-
     if path.is_dir():
         return (path / _METADATA).is_file()
-    with zipfile.ZipFile(path) as archive:
-        return any(name == _METADATA or name.endswith(f"/{_METADATA}") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name == _METADATA or name.endswith(f"/{_METADATA}") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False  # perhaps a damaged model of ours, which is told elsewhere
 
 
 def _channel_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ class NnunetResults:
     @property
     def name(self) -> str:
         """What to call it: the data set."""
-        return str(self.plans.get("dataset_name") or self.folder.name)
+        return Path(str(self.plans.get("dataset_name") or "")).name or self.folder.name
 
     def predictor(self, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch") -> ForeignPredictor:
         """Return it with its weights, ready to predict.
