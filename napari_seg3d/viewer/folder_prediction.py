@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -39,15 +39,17 @@ class FolderPrediction(QObject):
         self.was_cancelled = False
         self._found.connect(self._note)
 
-    def begin(self, load: Callable[[], Predicts], model: Path, scans: Path, output: BatchOutput, options: PredictOptions) -> None:
+    def begin(
+        self, load: Callable[[], Predicts], models: Sequence[Path], scans: Path, output: BatchOutput, options: PredictOptions
+    ) -> None:
         """Predict every scan of a folder.
 
         Parameters
         ----------
         load : callable
             Returns the model; called in a thread.
-        model : Path
-            The file or folder that it comes from.
+        models : sequence of Path
+            The files or folders that it comes from.
         scans : Path
             A folder of scans or series, or a data set.
         output : BatchOutput
@@ -61,7 +63,7 @@ class FolderPrediction(QObject):
             predictor = load()
             self.labels = dict(predictor.stored_labels)
             cases = cases_in([scans])
-            folder = BatchFolder(output, batch_model(predictor, model_files([model], options.postprocess)), options, cases)
+            folder = BatchFolder(output, batch_model(predictor, model_files(models, options.postprocess)), options, cases)
             with closing(predict_cases(predictor, folder, options, cancelled=job.is_cancelled)) as results:  # type: ignore[type-var]
                 for done, result in enumerate(results, start=1):
                     self._found.emit(result)

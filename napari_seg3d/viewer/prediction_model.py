@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from napari.layers import Image, Labels, Shapes
 from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.errors import Seg3dError
-from napari_seg3d.inference import EngineName, Ensemble, Prediction, PredictOptions, Predictor, load_models
+from napari_seg3d.inference import EngineName, Ensemble, Prediction, PredictOptions, Predictor, load_models, model_files
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import at_time, native_of
 from napari_seg3d.viewer.region import drawn_region
@@ -38,13 +38,13 @@ class PredictionModel(QObject):
         self._viewer, self._stage = viewer, stage
         self.error: Seg3dError | None = None
         self.job: Job | None = None
-        self._warm: tuple[tuple[Path, float, EngineName], Predictor | Ensemble] | None = None
+        self._warm: tuple[tuple[tuple[tuple[Path, float], ...], EngineName], Predictor | Ensemble] | None = None
         self._results: weakref.WeakKeyDictionary[Image, list[Labels]] = weakref.WeakKeyDictionary()
         self._maps: weakref.WeakKeyDictionary[Image, list[Image]] = weakref.WeakKeyDictionary()
 
     def predict(
         self,
-        model: Path,
+        models: Sequence[Path],
         layer: Image,
         options: PredictOptions,
         region: Shapes | None = None,
@@ -54,8 +54,8 @@ class PredictionModel(QObject):
 
         Parameters
         ----------
-        model : Path
-            A checkpoint file.
+        models : sequence of Path
+            A model; or several of the same labels, which answer together.
         layer : Image
             The scan.
         options : PredictOptions
@@ -80,7 +80,7 @@ class PredictionModel(QObject):
         frame = native.placement.frame if native is not None else None
 
         def work(job: Job) -> tuple[Prediction, list[Picture], list[Picture], str]:
-            predictor = self.predictor(model, engine)
+            predictor = self.predictor(models, engine)
             prediction = predictor.predict(scan, options, job.progress, job.is_cancelled)
             masks = [Picture.of(mask, layer_name, frame=frame) for layer_name, mask in _masks(prediction.labels, name)]
             maps = [
@@ -105,13 +105,14 @@ class PredictionModel(QObject):
         if self.job is not None:
             self.job.cancel()
 
-    def predictor(self, model: Path, engine: EngineName) -> Predictor | Ensemble:
-        """Return a model, kept warm; to be called in a job."""
-        changed = model.stat().st_mtime if model.exists() else 0.0  # a run that goes on writes its best model anew
-        asked = (model, changed, engine)
+    def predictor(self, models: Sequence[Path], engine: EngineName) -> Predictor | Ensemble:
+        """Return a model, or several as one, kept warm; to be called in a job."""
+        # A run that goes on writes its best model anew, and what lies beside a model decides, too.
+        files = tuple((path, path.stat().st_mtime if path.exists() else 0.0) for path in model_files(models))
+        asked = (files, engine)
         if self._warm is None or self._warm[0] != asked:
             self._warm = None  # two models at a time may not fit
-            self._warm = (asked, load_models([model], engine=engine))
+            self._warm = (asked, load_models(models, engine=engine))
         return self._warm[1]
 
     def layers_with(self, mask: Labels) -> list[Labels]:

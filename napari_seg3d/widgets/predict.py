@@ -160,21 +160,24 @@ class PredictDock(Dock):
     def _predict(self) -> None:
         self.notice.say("")
         self._model.predict(
-            Path(self.models.currentData()),
+            self._chosen_models(),
             self.images.currentData(),
             self.choices.options(),
             self.choices.region,
             self.choices.engine.currentData(),
         )
 
+    def _chosen_models(self) -> list[Path]:
+        return [Path(self.models.currentData()), *self.choices.models]
+
     def _predict_folder(self) -> None:
         output = self.folder.output()
         if output is None:
             return
-        model, engine = Path(self.models.currentData()), self.choices.engine.currentData()
+        models, engine = self._chosen_models(), self.choices.engine.currentData()
         options = self.choices.options()
         scans = Path(self.folder.scans.text().strip())
-        self._folder_model.begin(partial(self._model.predictor, model, engine), model, scans, output, options)
+        self._folder_model.begin(partial(self._model.predictor, models, engine), models, scans, output, options)
 
     def _draw_region(self) -> None:
         image: Image | None = self.images.currentData()
@@ -252,8 +255,12 @@ class PredictDock(Dock):
         path = self.models.currentData()
         spec = read_spec(path) if path is not None else None
         self.choices.set_model(spec)
+        rows = range(self.models.count())
+        self.choices.set_models(
+            {Path(self.models.itemData(row)): self.models.itemText(row) for row in rows if self.models.itemData(row) != path}
+        )
         if spec is None:
-            self.about.say("A model from elsewhere: what it finds is told when it is loaded." if path is not None else "")
+            self.about.say("What it finds is known when it is loaded." if path is not None else "")
             return
         more = ", …" if len(spec.labels) > _MOST_VOLUMES else ""
         overlapping = ", which may overlap" if spec.targets == "overlapping" and len(spec.labels) > 1 else ""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from napari.layers import Shapes
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QSpinBox, QToolButton
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QHBoxLayout, QMenu, QSizePolicy, QSpinBox, QToolButton
 
 from napari_seg3d.inference import EngineName, Mode, ModelSpec, PatientAxis, PredictOptions
 from napari_seg3d.inference.windows import Blending
@@ -77,6 +80,17 @@ class PredictChoices(Folded):
         row.addStretch(1)
         form.addRow("Mirror", row)
 
+        self.partners = QToolButton()
+        self.partners.setToolTip(
+            "<p>Further models of the same labels, such as other folds. Their probabilities are averaged, which takes as many times as long "
+            "and is often better; with uncertainty, where they disagree is shown.</p>"
+        )
+        self.partners.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.partners.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._partner_menu = QMenu(self.partners)
+        self.partners.setMenu(self._partner_menu)
+        form.addRow("Together with", self.partners)
+
         self.regions = _combo(
             "Only what lies in the box around everything that is drawn in a shapes layer; the rest stays empty."
         )
@@ -117,6 +131,7 @@ class PredictChoices(Folded):
         self.overlap.setValue(round(100 * standard.overlap))
         self.modes.currentIndexChanged.connect(self._enable)
         self.set_model(None)
+        self.set_models({})
         self.set_regions([])
 
     def options(self) -> PredictOptions:
@@ -129,6 +144,30 @@ class PredictChoices(Folded):
             probabilities=self.probabilities.isChecked(),
             uncertainty=self.uncertainty.isChecked(),
         )
+
+    @property
+    def models(self) -> list[Path]:
+        """The models that answer together with the chosen one."""
+        return [action.data() for action in self._partner_menu.actions() if action.isChecked()]
+
+    def set_models(self, models: Mapping[Path, str]) -> None:
+        """Offer the models beside the chosen one, by name; what was checked stays so."""
+        checked = self.models
+        self._partner_menu.clear()
+        for path, name in models.items():
+            action = self._partner_menu.addAction(name)
+            action.setData(path)
+            action.setCheckable(True)
+            action.setChecked(path in checked)
+            action.toggled.connect(self._name_partners)
+        self._name_partners()
+
+    def _name_partners(self) -> None:
+        chosen = [action.text() for action in self._partner_menu.actions() if action.isChecked()]
+        self.partners.setText(
+            "no other model" if not chosen else chosen[0] if len(chosen) == 1 else f"{len(chosen)} other models"
+        )
+        self.partners.setEnabled(bool(self._partner_menu.actions()))
 
     @property
     def region(self) -> Shapes | None:

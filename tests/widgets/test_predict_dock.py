@@ -9,7 +9,7 @@ import torch
 from napari.layers import Image, Labels
 
 from napari_seg3d.datasets import read_mask
-from napari_seg3d.inference import ModelSpec, Predictor, save_model
+from napari_seg3d.inference import ModelSpec, PredictOptions, Predictor, load_model, save_model
 from napari_seg3d.networks import NetworkSpec, build_network
 from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import Volume, read_volume, write_volume
@@ -113,7 +113,7 @@ def test_a_model_is_described_before_it_is_loaded(dock, tmp_path: Path) -> None:
     assert dock.choices.modes.currentData() == "patches", "the choice stays"
     (tmp_path / "text.pt").write_text("no model")
     dock.add_model(tmp_path / "text.pt")
-    assert not dock.about.text()
+    assert dock.about.text() == "What it finds is known when it is loaded."
     assert dock.choices.modes.itemText(0) == "As trained"
 
 
@@ -216,8 +216,37 @@ def test_a_model_that_is_none_is_told(dock, scan: Path, tmp_path: Path) -> None:
     dock._viewer.open(str(scan), plugin=PLUGIN)
     (tmp_path / "folder").mkdir()
     dock.add_model(tmp_path / "folder")
-    assert "from elsewhere" in dock.about.text()
+    assert "when it is loaded" in dock.about.text()
     dock.run_button.click()
     pump_until(lambda: dock._model.job is None, what="the prediction")
     assert dock._model.error is not None
     assert dock.notice.text()
+
+
+def test_models_answer_together(dock, scan: Path, tmp_path: Path) -> None:
+    viewer = dock._viewer
+    viewer.open(str(scan), plugin=PLUGIN)
+    first, second = _model(tmp_path / "a.pt", {1: "liver", 2: "tumour"}), tmp_path / "b.pt"
+    spec = load_model(first).spec
+    torch.manual_seed(1)
+    save_model(second, spec, build_network(spec.network).state_dict())
+    dock.add_model(second)
+    dock.add_model(first)
+    assert dock.choices.partners.text() == "no other model"
+    offered = {action.text(): action for action in dock.choices._partner_menu.actions()}
+    assert "b.pt" in offered
+    assert "a.pt" not in offered
+    offered["b.pt"].setChecked(True)
+    assert dock.choices.partners.text() == "b.pt"
+    dock.choices.uncertainty.setChecked(True)
+    dock.choices.probabilities.setChecked(True)
+    dock.run_button.click()
+    pump_until(lambda: dock._model.job is None, what="the prediction")
+    assert dock._model.error is None
+    options = PredictOptions(probabilities=True)
+    each = [Predictor.load(model, "cpu").predict(read_volume(scan, "image"), options).probabilities for model in (first, second)]
+    mean = np.mean([one.data for one in each if one is not None], axis=0)
+    name = viewer.layers[0].name
+    shown = viewer.layers[f"{name} probability [liver]"].data
+    assert np.isclose(np.sort(shown.ravel()), np.sort(mean[0].ravel()), atol=1e-5).all()
+    assert viewer.layers[f"{name} uncertainty [disagreement]"].data.max() > 0
