@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_seg3d.inference.blocks import Place
 from napari_seg3d.volumes import Box, Grid, Volume, crop_grid, lattice_offset, resample, smallest_integer
 
 _SMALLEST = 1e-12  # keeps a logarithm finite
@@ -113,75 +114,139 @@ def bring_home(
     return _decided(probabilities, grid, native.canonical(), targets, wanted, channels).on(native)
 
 
-def bring_slabs_home(
-    slabs: Iterable[tuple[int, NDArray[np.float32]]],
+def bring_blocks_home(
+    blocks: Iterable[tuple[Place, NDArray[np.float32]]],
     grid: Grid,
     native: Grid,
     targets: Literal["exclusive", "overlapping"],
-    axis: int = 0,
+    axes: tuple[int, int] = (0, 1),
     wanted: Wanted = Wanted(),
     channels: int | None = None,
 ) -> Answer:
-    """As `bring_home`, of probabilities that come slab after slab, so that all of them never exist at once.
+    """As `bring_home`, of probabilities that come block after block, so that all of them never exist at once.
 
     Parameters
     ----------
-    slabs : iterable of (int, array of shape (channels, i, j, k))
-        First voxel along `axis`, and the probabilities from there on; one after the other, without gaps.
+    blocks : iterable of (tuple of slice, array of shape (channels, i, j, k))
+        Where they lie, and the probabilities, in rows along the first of `axes`, and within a row along the second; of the third they hold
+        everything.
     grid : Grid
         Where all of them together lie.
     native, targets, wanted, channels
         As for `bring_home`.
-    axis : int
-        Along which the slabs follow one another.
+    axes : two ints
+        Along which the blocks follow one another.
     """
     canonical = native.canonical()
-    planes = _planes_along(grid, canonical, axis)
-    if planes is None:
-        # Axes of the two that are not parallel: a plane of the scan meets all slabs.
-        whole = np.concatenate([slab for _, slab in slabs], axis=1 + axis)
-        return bring_home(whole, grid, native, targets, wanted, channels)
-    along, place = planes
+    ways = [_Way.along(grid, canonical, axis) for axis in axes]
+    rows, columns = ways
+    if rows is None or columns is None:
+        # Axes of the two that are not parallel: a plane of the scan meets all blocks.
+        return bring_home(_joined(blocks, grid), grid, native, targets, wanted, channels)
     answer: Answer | None = None
-    before: NDArray[np.float32] | None = None  # the last plane of the slab before: values between the two need both
-    is_done = np.zeros(len(place), dtype=bool)
-    for first, slab in slabs:
-        end = first + slab.shape[1 + axis]
-        if before is not None:
-            first, slab = first - 1, np.concatenate([before, slab], axis=1 + axis)
-        before = np.take(slab, [-1], axis=1 + axis)
-        is_last = end == grid.shape[axis]
-        ready = np.flatnonzero(~is_done & (is_last | (place <= end - 1)))
-        if len(ready) == 0:
+    seams = _Seams(axes)
+    for box, block in blocks:
+        if seams.is_new_row(box):
+            rows.step(box[axes[0]].stop)
+            columns.restart()
+        columns.step(box[axes[1]].stop)
+        known, seen = seams.joined(box, block)
+        if not rows.ready or not columns.ready:
             continue
-        is_done[ready] = True
-        part = slice(int(ready.min()), int(ready.max()) + 1)
-        known = crop_grid(grid, _box(grid, axis, slice(first, end)))
-        place_of_part = _box(canonical, along, part)
-        found = _decided(slab, known, crop_grid(canonical, place_of_part), targets, wanted, channels)
+        part = [slice(0, side) for side in canonical.shape]
+        part[rows.axis], part[columns.axis] = rows.part, columns.part
+        i, j, k = part
+        found = _decided(seen, crop_grid(grid, known), crop_grid(canonical, (i, j, k)), targets, wanted, channels)
         if answer is None:
             blank = {name: np.zeros((len(array), *canonical.shape), array.dtype) for name, array in found.arrays.items()}
             answer = Answer(**blank)
         for name, array in found.arrays.items():
-            answer.arrays[name][(slice(None), *place_of_part)] = array
-    assert answer is not None  # there is always at least one slab, and the last one completes the scan
+            answer.arrays[name][:, i, j, k] = array
+    assert answer is not None  # there is always at least one block, and the last one completes the scan
     return answer.on(native)
 
 
-def _planes_along(grid: Grid, canonical: Grid, axis: int) -> tuple[int, NDArray[np.float64]] | None:
-    """Return which axis of `canonical` runs along `axis` of `grid`, and where on that each of its planes lies; None for oblique ones."""
-    voxels = np.linalg.solve(grid.affine, canonical.affine)
-    along = int(np.abs(voxels[axis, :3]).argmax())
-    across = np.delete(voxels[axis, :3] * (np.array(canonical.shape) - 1), along)
-    if np.abs(across).sum() > _HAIR:
-        return None
-    place = voxels[axis, along] * np.arange(canonical.shape[along]) + voxels[axis, 3]
-    return along, np.round(place, 6)
+class _Way:
+    """The planes of the scan along an axis of the blocks, each of which is decided once: by the first block that reaches beyond it."""
+
+    def __init__(self, axis: int, place: NDArray[np.float64], length: int) -> None:
+        self.axis, self._place, self._length = axis, place, length
+        self.restart()
+
+    @classmethod
+    def along(cls, grid: Grid, canonical: Grid, axis: int) -> _Way | None:
+        """Return the planes of `canonical` along an axis of `grid`; None for oblique ones."""
+        voxels = np.linalg.solve(grid.affine, canonical.affine)
+        along = int(np.abs(voxels[axis, :3]).argmax())
+        across = np.delete(voxels[axis, :3] * (np.array(canonical.shape) - 1), along)
+        if np.abs(across).sum() > _HAIR:
+            return None
+        place = voxels[axis, along] * np.arange(canonical.shape[along]) + voxels[axis, 3]
+        return cls(along, np.round(place, 6), grid.shape[axis])
+
+    def restart(self) -> None:
+        """Begin anew, as each row does with its columns."""
+        self._is_done = np.zeros(len(self._place), dtype=bool)
+        self._now = self._is_done.copy()
+
+    def step(self, end: int) -> None:
+        """Go on to what ends before plane `end` of the blocks."""
+        self._is_done |= self._now
+        self._now = ~self._is_done & ((end == self._length) | (self._place <= end - 1))
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are planes to decide."""
+        return bool(self._now.any())
+
+    @property
+    def part(self) -> slice:
+        """Which ones."""
+        found = np.flatnonzero(self._now)
+        return slice(int(found[0]), int(found[-1]) + 1)
 
 
-def _box(grid: Grid, axis: int, part: slice) -> Box:
-    i, j, k = (part if at == axis else slice(0, side) for at, side in enumerate(grid.shape))
-    return i, j, k
+class _Seams:
+    """The last planes of the blocks before: values between two blocks need both."""
+
+    def __init__(self, axes: tuple[int, int]) -> None:
+        self._row, self._column = axes
+        self._top: int | None = None
+        self._above: list[NDArray[np.float32]] = []  # the last planes of the row before, one for each of its blocks
+        self._below: list[NDArray[np.float32]] = []
+        self._beside: NDArray[np.float32] | None = None
+
+    def is_new_row(self, box: Place) -> bool:
+        """Return whether a block begins a row, and turn to that."""
+        if box[self._row].start == self._top:
+            return False
+        self._top, self._above, self._below, self._beside = box[self._row].start, self._below, [], None
+        return True
+
+    def joined(self, box: Place, block: NDArray[np.float32]) -> tuple[Box, NDArray[np.float32]]:
+        """Return a block with the planes before it along both axes, where there are any, and where that lies."""
+        known, seen = list(box), block
+        self._below.append(np.take(block, [-1], axis=1 + self._row))
+        if self._above:
+            # Rows have the same columns: the windows stand in a lattice.
+            seen = np.concatenate([self._above[len(self._below) - 1], seen], axis=1 + self._row)
+            known[self._row] = slice(box[self._row].start - 1, box[self._row].stop)
+        if self._beside is not None:
+            seen = np.concatenate([self._beside, seen], axis=1 + self._column)
+            known[self._column] = slice(box[self._column].start - 1, box[self._column].stop)
+        self._beside = np.take(seen, [-1], axis=1 + self._column)
+        i, j, k = known
+        return (i, j, k), seen
+
+
+def _joined(blocks: Iterable[tuple[Place, NDArray[np.float32]]], grid: Grid) -> NDArray[np.float32]:
+    whole: NDArray[np.float32] | None = None
+    for box, block in blocks:
+        if whole is None:
+            whole = np.empty((len(block), *grid.shape), dtype=np.float32)
+        whole[(slice(None), *box)] = block
+    assert whole is not None  # there is always at least one block
+    return whole
 
 
 def _decided(

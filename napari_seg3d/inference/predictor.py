@@ -13,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled, ModelError
+from napari_seg3d.inference.blocks import Place, blended, blocks
 from napari_seg3d.inference.calibration import calibration_beside
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
 from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision, is_out_of_memory
 from napari_seg3d.inference.engines import EngineName, Engines
 from napari_seg3d.inference.flips import mirrored
-from napari_seg3d.inference.home import Answer, Wanted, bring_home, bring_slabs_home
+from napari_seg3d.inference.home import Answer, Wanted, bring_blocks_home, bring_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
 from napari_seg3d.inference.postprocess import Rules, postprocessed, rules_beside
 from napari_seg3d.inference.slices import slice_probabilities, slice_slabs, window_count
-from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated, blended, slabs
+from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated
 from napari_seg3d.networks import build_network, network_info
 from napari_seg3d.networks.planes import AXIS, Plane
 from napari_seg3d.transforms import Pipeline, channels_after, preprocess
@@ -339,10 +340,13 @@ class Predictor:
         if self._is_coarse or (self.spec.network.dims == 2 and len(self.spec.planes) > 1):
             probabilities, grid = self.probabilities(image, grid, options, progress, cancelled)
             return bring_home(probabilities, grid, native, targets, wanted, channels)
-        # Slices come in the order of their plane. Of volumes, along the longest axis what is kept of the probabilities is smallest.
-        axis = AXIS[self.spec.planes[0]] if self.spec.network.dims == 2 else int(np.argmax(image.shape[1:]))
-        found = self._slabs(image, options, progress, cancelled, axis)
-        return bring_slabs_home(found, grid, native, targets, axis, wanted, channels)
+        if self.spec.network.dims == 2:  # slices come in the order of their plane
+            axes = AXIS[self.spec.planes[0]], (AXIS[self.spec.planes[0]] + 1) % 3
+        else:  # rows along the longest axis: then least is kept of their probabilities
+            longest = np.argsort(image.shape[1:], kind="stable")[::-1]
+            axes = int(longest[0]), int(longest[1])
+        found = self._blocks(image, options, progress, cancelled, axes)
+        return bring_blocks_home(found, grid, native, targets, axes, wanted, channels)
 
     def probabilities(
         self,
@@ -384,15 +388,15 @@ class Predictor:
             logits = blended(network, image[np.newaxis], tiling, lowest, watch)
         return activated(logits, spec.targets, spec.channels)[0].numpy(), grid
 
-    def _slabs(
+    def _blocks(
         self,
         image: NDArray[np.float32],
         options: PredictOptions,
         progress: Progress | None,
         cancelled: CancelCheck | None,
-        axis: int,
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield the probabilities ``(channels, i, j, k)`` of slabs along an axis, each with its first voxel."""
+        axes: tuple[int, int],
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """Yield the probabilities ``(channels, i, j, k)`` of blocks along two axes, and where each lies."""
         spec, tile = self.spec, self._tile(options)
         if spec.network.dims == 2:
             plane = spec.planes[0]
@@ -403,8 +407,8 @@ class Predictor:
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
         network = self._computed_in(None, len(tiling.corners), options)
-        for first, logits in slabs(network, image[np.newaxis], tiling, lowest, watch, axis):
-            yield first, activated(logits, spec.targets, spec.channels)[0].numpy()
+        for box, logits in blocks(network, image[np.newaxis], tiling, lowest, watch, axes):
+            yield box, activated(logits, spec.targets, spec.channels)[0].numpy()
 
     def _tile(self, options: PredictOptions) -> Callable[[tuple[int, ...]], Tiling]:
         """Return what lays the windows for images or slices with the given sides."""

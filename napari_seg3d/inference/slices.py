@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated, blended
+from napari_seg3d.inference.blocks import Place, blended
+from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated
 from napari_seg3d.networks.planes import AXIS, Plane, as_slices, with_context
 
 # So many pixels go through the network at once: enough to keep it busy, few enough for any memory.
@@ -61,11 +62,10 @@ def slice_probabilities(
     watch = Watch(sum(window_count(image, plane, tile) for plane in planes), progress, cancelled)
     total: NDArray[np.float32] | None = None
     for plane in planes:
-        for first, slab in slice_slabs(networks(plane), image, plane, context, tile, targets, channels, watch):
+        for box, slab in slice_slabs(networks(plane), image, plane, context, tile, targets, channels, watch):
             if total is None:
                 total = np.zeros((len(slab), *image.shape[1:]), dtype=np.float32)
-            place = slice(first, first + slab.shape[1 + AXIS[plane]])
-            total[(slice(None), *(place if axis == AXIS[plane] else slice(None) for axis in range(3)))] += slab
+            total[(slice(None), *box)] += slab
     assert total is not None  # there is always at least one slice
     total /= len(planes)
     return total
@@ -80,8 +80,8 @@ def slice_slabs(
     targets: Literal["exclusive", "overlapping"],
     channels: int,
     watch: Watch,
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the probabilities of one plane's slices, some at a time: the first of them, and ``(channels, i, j, k)``.
+) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+    """Yield the probabilities of one plane's slices, some at a time: where they lie, and ``(channels, i, j, k)``.
 
     The parameters are those of `slice_probabilities`, with the network of this plane; `watch` is told of each window of each batch of slices.
     """
@@ -91,7 +91,9 @@ def slice_slabs(
         batch = range(slices.shape[3])[first : first + at_once]
         seen = np.stack([with_context(slices, index, context) for index in batch])
         probabilities = activated(blended(network, seen, tiling, lowest, watch), targets, channels).numpy()
-        yield first, np.moveaxis(probabilities, 0, 1 + AXIS[plane])
+        place = slice(first, first + len(batch))
+        box = tuple(place if axis == AXIS[plane] else slice(0, side) for axis, side in enumerate(image.shape[1:]))
+        yield box, np.moveaxis(probabilities, 0, 1 + AXIS[plane])
 
 
 def window_count(image: NDArray[np.float32], plane: Plane, tile: Callable[[tuple[int, ...]], Tiling]) -> int:

@@ -1,4 +1,4 @@
-"""Where the windows lie in which a network sees an image (`Tiling`), and how their answers become one (`slabs`, `blended`).
+"""Where the windows lie in which a network sees an image (`Tiling`), and how their answers are weighted.
 
 Images and slices alike: everything here is for any number of spatial axes.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from itertools import groupby, product
+from itertools import product
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
@@ -132,91 +131,6 @@ class Tiling:
         leading = images.ndim - len(self.sides)
         edges = [(place.start, padded - place.stop) for place, padded in zip(self.place, self.padded, strict=True)]
         return np.pad(images, [(0, 0)] * leading + edges, constant_values=lowest)
-
-
-def slabs(
-    network: Forward, images: NDArray[np.float32], tiling: Tiling, lowest: float, watch: Watch, axis: int = 0
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield the logits of images that are seen window by window, slab after slab, each as soon as no window adds to it any more.
-
-    Only the slab that windows still add to is kept, so the memory does not grow with the image along `axis`.
-
-    Parameters
-    ----------
-    network : callable
-        ``(N, C, *window)`` to logits ``(N, channels, *window)``.
-    images : array of shape (N, C, *sides)
-        Any size.
-    tiling : Tiling
-        The windows.
-    lowest : float
-        With what images smaller than a window are padded. A window that holds nothing else (the air around the patient, clipped) is
-        answered once: the network would say the same each time.
-    watch : Watch
-        Told of each window.
-    axis : int
-        Along which of the sides the slabs follow one another.
-
-    Yields
-    ------
-    int
-        First voxel of the slab along `axis`.
-    tensor of shape (N, channels, *sides)
-        float32, on the CPU; shorter along `axis`.
-
-    Raises
-    ------
-    Cancelled
-        `watch` says so.
-    """
-    import torch
-
-    padded, ndim = tiling.pad(images, lowest), len(tiling.sides)
-    every = (slice(None), slice(None))  # image and channel
-    first, last = tiling.place[axis].start, tiling.place[axis].stop
-    across = tuple(slice(None) if at == axis else side for at, side in enumerate(tiling.place))
-    if len(tiling.corners) == 1:
-        yield 0, next(network(padded) for _ in watch.over(tiling.corners))[(*every, *tiling.place)]
-        return
-    depth, starts, weights = tiling.window[axis], tiling.starts, tiling.weights()
-    places = sorted(product(*(range(len(along)) for along in starts)), key=lambda place: place[axis])
-    empty: torch.Tensor | None = None  # what the network says where there is nothing
-    ring: torch.Tensor | None = None  # plane p of the padded image is its plane p % depth
-    for row, windows in groupby(watch.over(places), key=lambda place: place[axis]):
-        start = starts[axis][row]
-        turn = start % depth
-        for place in windows:
-            box = tuple(slice(along[at], along[at] + side) for along, at, side in zip(starts, place, tiling.window, strict=True))
-            seen = padded[(*every, *box)]
-            is_empty = bool((seen == lowest).all())
-            logits = empty if is_empty and empty is not None else network(seen)
-            if is_empty:
-                empty = logits
-            if ring is None:
-                shape = [depth if at == axis else side for at, side in enumerate(tiling.padded)]
-                ring = torch.zeros((*logits.shape[:2], *shape))
-            weight = reduce(np.multiply.outer, [along[at] for along, at in zip(weights, place, strict=True)])
-            weighted = (logits * torch.from_numpy(weight)).movedim(axis - ndim, 0)
-            below = (*every, *(slice(None) if at == axis else side for at, side in enumerate(box)))
-            target = ring[below].movedim(axis - ndim, 0)
-            target[turn:] += weighted[: depth - turn]
-            target[:turn] += weighted[depth - turn :]
-        assert ring is not None  # a row has at least one window
-        end = starts[axis][row + 1] if row + 1 < len(starts[axis]) else tiling.padded[axis]
-        planes = torch.from_numpy(np.arange(start, end) % depth)
-        done = ring.movedim(axis - ndim, 0)
-        inside = slice(max(first, start) - start, max(min(last, end) - start, 0))
-        if inside.start < inside.stop:
-            slab = done[planes[inside]].movedim(0, axis - ndim)
-            yield max(first, start) - first, slab[(*every, *across)]
-        done[planes] = 0
-
-
-def blended(network: Forward, images: NDArray[np.float32], tiling: Tiling, lowest: float, watch: Watch) -> torch.Tensor:
-    """Return the logits of images that are seen window by window, all at once; the parameters are those of `slabs`."""
-    import torch
-
-    return torch.cat([logits for _, logits in slabs(network, images, tiling, lowest, watch)], dim=2)
 
 
 def activated(logits: torch.Tensor, targets: Literal["exclusive", "overlapping"], channels: int | None = None) -> torch.Tensor:

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_seg3d.errors import Cancelled
-from napari_seg3d.inference.windows import Tiling, Watch, activated, blended
+from napari_seg3d.inference.blocks import blended
+from napari_seg3d.inference.windows import Tiling, Watch, activated
 
 
 def _per_voxel(batch: np.ndarray) -> torch.Tensor:

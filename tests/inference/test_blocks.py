@@ -1,6 +1,6 @@
-"""Slab by slab gives what all at once gives: no seam, no shift, nothing kept."""
+"""Block by block gives what all at once gives: no seam, no shift, nothing kept."""
 
-from itertools import pairwise, product
+from itertools import pairwise, permutations, product
 
 import numpy as np
 import pytest
@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_seg3d.inference.home import bring_home, bring_slabs_home
-from napari_seg3d.inference.windows import Tiling, Watch, slabs
+from napari_seg3d.inference.blocks import blended, blocks
+from napari_seg3d.inference.home import Wanted, bring_blocks_home, bring_home
+from napari_seg3d.inference.windows import Tiling, Watch
 from napari_seg3d.volumes import Grid
 
+_AXES = st.sampled_from(list(permutations(range(3), 2)))
 _BLENDINGS = ["gaussian", "hann", "average", "crop"]
 
 
@@ -44,17 +46,17 @@ def _naive(network, images: np.ndarray, tiling: Tiling) -> np.ndarray:
     window=st.tuples(*[st.sampled_from([3, 4, 8, 11])] * 3),
     overlap=st.sampled_from([0.0, 0.25, 0.5, 0.75]),
     blending=st.sampled_from(_BLENDINGS),
-    axis=st.integers(0, 2),
+    axes=_AXES,
 )
-def test_a_network_that_returns_its_input_gives_it_back(sides, window, overlap, blending, axis) -> None:
+def test_a_network_that_returns_its_input_gives_it_back(sides, window, overlap, blending, axes) -> None:
     images = np.random.default_rng(1).normal(size=(1, 2, *sides)).astype(np.float32)
     tiling = Tiling(sides, window, overlap, blending)
-    found, end = [], 0
-    for first, slab in slabs(_same, images, tiling, float(images.min()), Watch(1), axis):
-        assert first == end
-        end += slab.shape[2 + axis]
-        found.append(slab)
-    np.testing.assert_allclose(torch.cat(found, dim=2 + axis).numpy(), images, atol=1e-5)
+    found, seen = np.zeros_like(images), np.zeros(sides, int)
+    for box, block in blocks(_same, images, tiling, float(images.min()), Watch(1), axes):
+        found[(..., *box)] = block.numpy()
+        seen[box] += 1
+    assert (seen == 1).all(), "each voxel comes once"
+    np.testing.assert_allclose(found, images, atol=1e-5)
 
 
 def _looks_around(batch: np.ndarray) -> torch.Tensor:
@@ -70,22 +72,22 @@ def _looks_around(batch: np.ndarray) -> torch.Tensor:
     sides=st.tuples(*[st.integers(5, 20)] * 3),
     overlap=st.sampled_from([0.0, 0.5, 0.75]),
     blending=st.sampled_from(["gaussian", "hann", "average"]),
-    axis=st.integers(0, 2),
+    axes=_AXES,
 )
-def test_it_equals_the_naive_sum(sides, overlap, blending, axis) -> None:
+def test_it_equals_the_naive_sum(sides, overlap, blending, axes) -> None:
     images = np.random.default_rng(2).normal(size=(1, 1, *sides)).astype(np.float32)
     tiling = Tiling(sides, (8, 6, 8), overlap, blending)
-    found = torch.cat([slab for _, slab in slabs(_looks_around, images, tiling, float(images.min()), Watch(1), axis)], 2 + axis)
-    np.testing.assert_allclose(found.numpy(), _naive(_looks_around, images, tiling), rtol=1e-4, atol=1e-4)
+    found = np.zeros((1, 3, *sides), np.float32)
+    for box, block in blocks(_looks_around, images, tiling, float(images.min()), Watch(1), axes):
+        found[(..., *box)] = block.numpy()
+    np.testing.assert_allclose(found, _naive(_looks_around, images, tiling), rtol=1e-4, atol=1e-4)
 
 
 def test_with_crop_each_voxel_is_that_of_the_nearest_window() -> None:
     seen = iter(range(100))
     images = np.random.default_rng(3).normal(size=(1, 1, 20, 4, 4)).astype(np.float32)
     tiling = Tiling((20, 4, 4), (8, 4, 4), 0.5, "crop")
-    found = torch.cat(
-        [slab for _, slab in slabs(lambda batch: torch.full(batch.shape, float(next(seen))), images, tiling, -9.0, Watch(1))], 2
-    )
+    found = blended(lambda batch: torch.full(batch.shape, float(next(seen))), images, tiling, -9.0, Watch(1))
     assert tiling.starts[0] == [0, 4, 8, 12]
     assert found[0, 0, :, 0, 0].tolist() == [0.0] * 6 + [1.0] * 4 + [2.0] * 4 + [3.0] * 6
 
@@ -100,7 +102,7 @@ def test_air_is_answered_once_and_told_all_the_same() -> None:
         return torch.from_numpy(batch * 2)
 
     tiling = Tiling((32, 16, 16), (8, 8, 8), 0.0)
-    found = torch.cat([slab for _, slab in slabs(network, images, tiling, -3.0, Watch(16, lambda *now: told.append(now)))], 2)
+    found = blended(network, images, tiling, -3.0, Watch(16, lambda *now: told.append(now)))
     assert sorted(asked) == [-3.0, 1.0]
     assert told[-1] == (16, 16)
     np.testing.assert_allclose(found.numpy(), images * 2, atol=1e-5)
@@ -126,18 +128,25 @@ _ORDERS = [(0, 1, 2), (2, 0, 1), (1, 0, 2)]
     signs=st.tuples(*[st.tuples(*[st.sampled_from([1, -1])] * 3)] * 2),
     spacing=st.sampled_from([1.0, 0.7, 1.6]),
     shift=st.sampled_from([0.0, 0.3, -2.6]),
-    axis=st.integers(0, 2),
-    cuts=st.lists(st.integers(1, 8), max_size=3),
+    axes=_AXES,
+    cuts=st.tuples(*[st.lists(st.integers(1, 8), max_size=3)] * 2),
     targets=st.sampled_from(["exclusive", "overlapping"]),
 )
-def test_slabs_come_home_as_the_whole_does(shape, native, orders, signs, spacing, shift, axis, cuts, targets) -> None:
+def test_blocks_come_home_as_the_whole_does(shape, native, orders, signs, spacing, shift, axes, cuts, targets) -> None:
     grid = _grid(shape, orders[0], signs[0], 1.0, 0.0)
     scan = _grid(native, orders[1], signs[1], spacing, shift)
     probabilities = np.random.default_rng(4).random((3, *shape)).astype(np.float32)
-    edges = sorted({0, *(cut for cut in cuts if cut < shape[axis]), shape[axis]})
-    parts = [(first, np.take(probabilities, range(first, last), axis=1 + axis)) for first, last in pairwise(edges)]
-    found = bring_slabs_home(iter(parts), grid, scan, targets, axis).labels
-    np.testing.assert_array_equal(found, bring_home(probabilities, grid, scan, targets).labels)
+    edges = [sorted({0, *(cut for cut in each if cut < shape[axis]), shape[axis]}) for axis, each in zip(axes, cuts, strict=True)]
+    parts = []
+    for rows in pairwise(edges[0]):
+        for columns in pairwise(edges[1]):
+            box = [slice(0, side) for side in shape]
+            box[axes[0]], box[axes[1]] = slice(*rows), slice(*columns)
+            parts.append((tuple(box), probabilities[(slice(None), *box)]))
+    wanted = Wanted(probabilities=True, uncertainty=True)
+    found = bring_blocks_home(iter(parts), grid, scan, targets, axes, wanted)
+    for name, array in bring_home(probabilities, grid, scan, targets, wanted).arrays.items():
+        np.testing.assert_allclose(found.arrays[name], array, atol=0 if name == "labels" else 1e-5)
 
 
 def test_oblique_scans_come_home_too() -> None:
@@ -145,9 +154,10 @@ def test_oblique_scans_come_home_too() -> None:
     turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
     grid, scan = Grid((6, 6, 6), np.eye(4)), Grid((5, 5, 5), turn)
     probabilities = np.random.default_rng(5).random((3, 6, 6, 6)).astype(np.float32)
-    parts = [(0, probabilities[:, :2]), (2, probabilities[:, 2:])]
+    every = slice(0, 6)
+    parts = [((part, every, every), probabilities[:, part]) for part in (slice(0, 2), slice(2, 6))]
     np.testing.assert_array_equal(
-        bring_slabs_home(iter(parts), grid, scan, "exclusive").labels, bring_home(probabilities, grid, scan, "exclusive").labels
+        bring_blocks_home(iter(parts), grid, scan, "exclusive").labels, bring_home(probabilities, grid, scan, "exclusive").labels
     )
 
 

@@ -1,0 +1,155 @@
+"""The answers of windows that overlap, put together block by block: each block is given away as soon as no window adds to it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+from itertools import groupby, pairwise, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_seg3d.inference.windows import Forward, Tiling, Watch
+
+if TYPE_CHECKING:
+    import torch
+
+#: Where in an image something lies.
+Place = tuple[slice, ...]
+_EVERY = (slice(None), slice(None))  # image and channel
+
+
+def blocks(
+    network: Forward,
+    images: NDArray[np.float32],
+    tiling: Tiling,
+    lowest: float,
+    watch: Watch,
+    axes: tuple[int, int] = (0, 1),
+) -> Iterator[tuple[Place, torch.Tensor]]:
+    """Yield the logits of images that are seen window by window, block after block.
+
+    The windows go in rows along the first of `axes`, and in columns along the second. Kept are what the windows of one column add to, and
+    what the rows so far have added to the next one: with an overlap of one half, half a window across the image, however long that is.
+
+    Parameters
+    ----------
+    network : callable
+        ``(N, C, *window)`` to logits ``(N, channels, *window)``.
+    images : array of shape (N, C, *sides)
+        Any size; two or three sides.
+    tiling : Tiling
+        The windows.
+    lowest : float
+        With what images smaller than a window are padded. A window that holds nothing else (the air around the patient, clipped) is
+        answered once: the network would say the same each time.
+    watch : Watch
+        Told of each window.
+    axes : two ints
+        Among the sides: along which the rows follow one another, and the blocks of a row.
+
+    Yields
+    ------
+    tuple of slice
+        Where in the image the block lies: of the other axis, if there is one, it holds everything.
+    tensor of shape (N, channels, *sides of the block)
+        float32, on the CPU; nobody else holds it.
+
+    Raises
+    ------
+    Cancelled
+        `watch` says so.
+    """
+    import torch
+
+    padded = tiling.pad(images, lowest)
+    if len(tiling.corners) == 1:
+        whole = tuple(slice(0, side) for side in tiling.sides)
+        yield whole, next(network(padded) for _ in watch.over(tiling.corners))[(*_EVERY, *tiling.place)]
+        return
+    asked = _Asked(network, padded, lowest)
+    # Everything from here on is in the order rows, columns, the rest.
+    order = [*axes, *(axis for axis in range(len(tiling.sides)) if axis not in axes)]
+    back = [order.index(axis) for axis in range(len(order))]
+    every_start, every_weight = tiling.starts, tiling.weights()
+    starts, weights = [every_start[axis] for axis in order], [every_weight[axis] for axis in order]
+    window, sides = [tiling.window[axis] for axis in order], [tiling.padded[axis] for axis in order]
+    image = [tiling.place[axis] for axis in order]
+    band: torch.Tensor | None = None  # what the windows of a column add to: rows x columns x the rest
+    later: torch.Tensor | None = None  # what the rows so far have added to the planes of the next one
+    numbers = watch.over(product(*(range(len(along)) for along in starts)))
+    for (row, column), windows in groupby(numbers, key=lambda number: number[:2]):
+        for number in windows:
+            first = [along[at] for along, at in zip(starts, number, strict=True)]
+            corner = [first[axis] for axis in back]
+            logits = asked(tuple(slice(at, at + side) for at, side in zip(corner, tiling.window, strict=True)))
+            if band is None or later is None:
+                band = logits.new_zeros((*logits.shape[:2], *window[:2], *sides[2:]))
+                reached = max([0, *(one + window[0] - two for one, two in pairwise(starts[0]))])
+                later = logits.new_zeros((*logits.shape[:2], reached, *sides[1:]))
+            weight = reduce(np.multiply.outer, [along[at] for along, at in zip(weights, number, strict=True)])
+            rest = [slice(at, at + side) for at, side in zip(first[2:], window[2:], strict=True)]
+            band[(*_EVERY, slice(None), slice(None), *rest)] += logits.permute(
+                0, 1, *(2 + axis for axis in order)
+            ) * logits.new_tensor(weight)
+        assert band is not None  # a column has at least one window
+        assert later is not None
+        rows, columns = _free(starts[0], row, sides[0]), _free(starts[1], column, sides[1])
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        done = band[:, :, :, :width]
+        if row:
+            reached = starts[0][row - 1] + window[0] - starts[0][row]
+            done[:, :, :reached] += later[:, :, :reached, columns]
+        later[:, :, : window[0] - height, columns] = done[:, :, height:]
+        seen = [_common(part, side) for part, side in zip([rows, columns, *image[2:]], image, strict=True)]
+        if all(part.start < part.stop for part in seen):
+            inside = [_moved(part, -at) for part, at in zip(seen, [rows.start, columns.start, *[0] * len(seen[2:])], strict=True)]
+            box = [_moved(part, -side.start) for part, side in zip(seen, image, strict=True)]
+            block = done[(*_EVERY, *inside)].permute(0, 1, *(2 + axis for axis in back))
+            yield tuple(box[axis] for axis in back), block.clone(memory_format=torch.contiguous_format)
+        kept = window[1] - width
+        band[:, :, :, :kept] = band[:, :, :, width:].clone()
+        band[:, :, :, kept:] = 0
+
+
+def _free(starts: list[int], number: int, end: int) -> slice:
+    """Return what no window after this one reaches."""
+    return slice(starts[number], starts[number + 1] if number + 1 < len(starts) else end)
+
+
+def _common(one: slice, other: slice) -> slice:
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
+
+
+def blended(network: Forward, images: NDArray[np.float32], tiling: Tiling, lowest: float, watch: Watch) -> torch.Tensor:
+    """Return the logits of images that are seen window by window, all at once; the parameters are those of `blocks`."""
+    whole: torch.Tensor | None = None
+    for box, logits in blocks(network, images, tiling, lowest, watch):
+        if logits.shape[2:] == tiling.sides:
+            return logits
+        if whole is None:
+            whole = logits.new_empty((*logits.shape[:2], *tiling.sides))
+        whole[(*_EVERY, *box)] = logits
+    assert whole is not None  # there is at least one block
+    return whole
+
+
+class _Asked:
+    """A network that is asked once about all windows that hold nothing."""
+
+    def __init__(self, network: Forward, padded: NDArray[np.float32], lowest: float) -> None:
+        self._network, self._padded, self._lowest = network, padded, lowest
+        self._empty: torch.Tensor | None = None
+
+    def __call__(self, box: Place) -> torch.Tensor:
+        seen = self._padded[(*_EVERY, *box)]
+        if not (seen == self._lowest).all():
+            return self._network(seen)
+        if self._empty is None:
+            self._empty = self._network(seen)
+        return self._empty
