@@ -316,10 +316,36 @@ class ZNormalization(torchio.ZNormalization):
     @staticmethod
     def znorm(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the normalised values; only those in `mask` are measured."""
-        values = tensor[mask].float()
-        if len(values) < 2 or not values.std() > 0:
+        values = _measured(tensor, mask).float()
+        if values.numel() < 2 or not (deviation := values.std()) > 0:
             return torch.zeros_like(tensor, dtype=torch.float32)
-        return (tensor.float() - values.mean()) / values.std()
+        return (tensor.float() - values.mean()).div_(deviation)
+
+
+class RescaleIntensity(torchio.RescaleIntensity):
+    """Stretch into a range, with one copy of the values at a time."""
+
+    def rescale(self, tensor: torch.Tensor, mask: torch.Tensor, image_name: str) -> torch.Tensor:
+        """Return the rescaled values; a volume without any contrast, or an empty mask, stays as it is."""
+        values = _measured(tensor, mask).numpy().astype(np.float32).ravel()
+        if not values.size:
+            return tensor
+        low, high = np.asarray(np.percentile(values, self.percentiles, overwrite_input=True)).tolist()
+        del values
+        array = np.clip(source := tensor.float().numpy(), low, high, out=np.empty_like(source))
+        first, last = (array.min(), array.max()) if self.in_min_max is None else self.in_min_max
+        if first == last:
+            return tensor
+        array -= first
+        array /= last - first
+        array *= self.out_max - self.out_min
+        array += self.out_min
+        return torch.as_tensor(array)
+
+
+def _measured(tensor: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the values in a mask; all of them without a copy."""
+    return tensor if bool(mask.all()) else tensor[mask]
 
 
 class Pad(torchio.Pad):
@@ -404,6 +430,7 @@ TRANSFORMS: dict[str, Any] = {
         RandomAffineElasticDeformation,
         Clamp,
         ZNormalization,
+        RescaleIntensity,
         Pad,
         CropOrPad,
         EnsureShapeMultiple,

@@ -107,7 +107,7 @@ def run(
         _check_fits(step, subject, mask, name)
         start = time.perf_counter()
         before = subject
-        subject = _apply(step, subject, [seed, index], name)
+        subject = _apply(step, subject, [seed, index], name, is_kept=each is not None)
         seconds = time.perf_counter() - start
         if 0 in subject[IMAGE].spatial_shape:
             raise ConfigError(f"{step.name} leaves nothing of {name}.", "Cut less off.")
@@ -158,10 +158,12 @@ def _mask_names(mask: Volume) -> list[str]:
     return [MASK] + [f"{MASK}{channel}" for channel in range(1, mask.data.shape[0])]
 
 
-def _apply(step: Step, subject: torchio.Subject, seed: list[int], name: str) -> torchio.Subject:
+def _apply(step: Step, subject: torchio.Subject, seed: list[int], name: str, is_kept: bool) -> torchio.Subject:
     import torch
 
     transform = step.to_torchio()
+    # torchio copies everything before each step; of a large scan that is a gigabyte, and only somebody who looks at each step needs it.
+    transform.copy = is_kept
     # Noise sets the random state of the whole process for a moment, with a seed of its own.
     with _alone() if step.is_random or step.name == "Noise" else _together(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]))

@@ -327,3 +327,23 @@ def test_the_faster_elastic_deformations_are_torchios_to_the_bit(name: str, dept
     assert not torch.equal(moved[0].image.data, image)
     assert torch.equal(moved[0].image.data, moved[1].image.data)
     assert torch.equal(moved[0].mask.data, moved[1].mask.data)
+
+
+@pytest.mark.parametrize(
+    "step", [Step("RescaleIntensity", {"percentiles": [0.5, 99.5]}), Step("ZNormalization")], ids=lambda step: step.name
+)
+@pytest.mark.parametrize("masking", [None, "mean"])
+def test_steps_that_save_memory_say_what_torchio_says(step: Step, masking: str | None) -> None:
+    data = np.random.default_rng(0).normal(100, 50, (2, 17, 19, 23)).astype(np.float32)
+    values = {**step.parameters, "masking_method": masking}
+    expected = getattr(torchio, step.name)(**{**values, "masking_method": torchio.ZNormalization.mean if masking else None})
+    found = run(Pipeline((Step(step.name, values),)), Volume(data, np.eye(4)))[0].data
+    assert np.array_equal(found, expected(torch.from_numpy(data)).numpy())
+
+
+def test_the_scan_of_the_caller_stays_as_it_is() -> None:
+    data = np.random.default_rng(0).normal(100, 50, (1, 12, 13, 14)).astype(np.float32)
+    before = data.copy()
+    steps = ("Flip", "Clamp", "RescaleIntensity", "ZNormalization", "RandomNoise", "RandomGamma", "RandomAffine")
+    run(Pipeline(tuple(Step(name) for name in steps)), Volume(data, np.eye(4)), seed=1)
+    assert np.array_equal(data, before)
