@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Where in an image something lies.
 Place = tuple[slice, ...]
+_MOST_NUMBERS = 2**22  # in a block that is given away: some of 16 MB are nothing beside what is kept
 _EVERY = (slice(None), slice(None))  # image and channel
 
 
@@ -54,15 +55,13 @@ def blocks(
     tuple of slice
         Where in the image the block lies: of the other axis, if there is one, it holds everything.
     tensor of shape (N, channels, *sides of the block)
-        float32, on the CPU; nobody else holds it.
+        float32, on the CPU. It may be changed, and holds until the next one is asked for.
 
     Raises
     ------
     Cancelled
         `watch` says so.
     """
-    import torch
-
     padded = tiling.pad(images, lowest)
     if len(tiling.corners) == 1:
         whole = tuple(slice(0, side) for side in tiling.sides)
@@ -90,9 +89,8 @@ def blocks(
                 later = logits.new_zeros((*logits.shape[:2], reached, *sides[1:]))
             weight = reduce(np.multiply.outer, [along[at] for along, at in zip(weights, number, strict=True)])
             rest = [slice(at, at + side) for at, side in zip(first[2:], window[2:], strict=True)]
-            band[(*_EVERY, slice(None), slice(None), *rest)] += logits.permute(
-                0, 1, *(2 + axis for axis in order)
-            ) * logits.new_tensor(weight)
+            turned = logits.permute(0, 1, *(2 + axis for axis in order))
+            band[(*_EVERY, slice(None), slice(None), *rest)].addcmul_(turned, logits.new_tensor(weight))
         assert band is not None  # a column has at least one window
         assert later is not None
         rows, columns = _free(starts[0], row, sides[0]), _free(starts[1], column, sides[1])
@@ -102,14 +100,19 @@ def blocks(
             reached = starts[0][row - 1] + window[0] - starts[0][row]
             done[:, :, :reached] += later[:, :, :reached, columns]
         later[:, :, : window[0] - height, columns] = done[:, :, height:]
-        seen = [_common(part, side) for part, side in zip([rows, columns, *image[2:]], image, strict=True)]
-        if all(part.start < part.stop for part in seen):
+        # In pieces, because whoever gets a block makes some copies of it; the same in each row.
+        most = max(1, _MOST_NUMBERS // band[:, :, :, 0].numel())
+        for piece in (slice(at, min(at + most, columns.stop)) for at in range(columns.start, columns.stop, most)):
+            seen = [_common(part, side) for part, side in zip([rows, piece, *image[2:]], image, strict=True)]
+            if any(part.start >= part.stop for part in seen):
+                continue
             inside = [_moved(part, -at) for part, at in zip(seen, [rows.start, columns.start, *[0] * len(seen[2:])], strict=True)]
             box = [_moved(part, -side.start) for part, side in zip(seen, image, strict=True)]
-            block = done[(*_EVERY, *inside)].permute(0, 1, *(2 + axis for axis in back))
-            yield tuple(box[axis] for axis in back), block.clone(memory_format=torch.contiguous_format)
+            yield tuple(box[axis] for axis in back), done[(*_EVERY, *inside)].permute(0, 1, *(2 + axis for axis in back))
         kept = window[1] - width
-        band[:, :, :, :kept] = band[:, :, :, width:].clone()
+        for start in range(0, kept, width):  # in pieces that do not lie over where they go
+            piece = slice(start, min(start + width, kept))
+            band[:, :, :, piece] = band[:, :, :, _moved(piece, width)]
         band[:, :, :, kept:] = 0
 
 
