@@ -1,7 +1,8 @@
 """How much memory a prediction takes above the scan, and how time and memory grow with the scan.
 
-A network that costs nothing answers with 14 classes in windows of 96 voxels, so that what is measured is ours: preparing the scan, putting windows
-together, going home. Each size runs in a process of its own; memory is that of the operating system (resident), looked at every 20 ms.
+A network that costs nothing answers with 14 classes in windows of 96 voxels, so that what is measured is ours: preparing the scan, putting
+windows together, going home. Each size runs in a process of its own; memory is that of the operating system (resident), looked at every
+20 ms.
 
     python benchmarks/prediction_memory.py                          # 128 x 512 x 400 to 512 x 512 x 400
     python benchmarks/prediction_memory.py --window 64 --classes 5
