@@ -145,7 +145,7 @@ def predict(
         if folder.todo:
             CONSOLE.print(f"{predictor.engine} computed them.", highlight=False)
     for failure in failed:
-        ERRORS.print(f"[bold red]Error:[/] {escape(str(failure))}", highlight=False)
+        ERRORS.print(f"[bold red]Error:[/] {escape(str(failure))}", highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
 

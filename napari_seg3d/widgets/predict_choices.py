@@ -25,9 +25,9 @@ _BLENDINGS: dict[Blending, str] = {
     "crop": "Nearest middle (crop)",
 }
 _FLIPS: dict[PatientAxis, tuple[str, str]] = {
-    "R": ("right-left", "Not where the labels tell left from right: the mirror image has them the other way round."),
-    "A": ("front-back", "Seldom worth it for patients, who lie on their backs."),
-    "S": ("head-feet", "Seldom worth it: a network knows which end is up."),
+    "R": ("R–L", "Right and left. Not where the labels tell left from right: the mirror image has them the other way round."),
+    "A": ("A–P", "Front and back. Seldom worth it for patients, who lie on their backs."),
+    "S": ("S–I", "Head and feet. Seldom worth it: a network knows which end is up."),
 }
 _ENGINES: dict[EngineName, str] = {
     "torch": "torch",

@@ -303,11 +303,11 @@ def test_a_step_of_a_trial_is_one_of_training(overlapping: bool) -> None:
 
 def test_samples_are_augmented_on_a_gpu_that_knows_the_steps() -> None:
     config = TrainConfig.parse({"data": {"images": "nowhere"}})
-    steps, strange = augmentation_pipeline(), Pipeline((Step("RandomFlip"), Step("RandomMotion")))
+    steps, strange = augmentation_pipeline(), Pipeline((Step("RandomFlip"), Step("RandomGhosting")))
     assert plan_place(config, steps, "cuda")[0] == "device"
     for pipeline, accelerator in ((steps, "cpu"), (steps, "mps"), (None, "cuda"), (strange, "cuda")):
         assert plan_place(config, pipeline, accelerator)[0] == "loader"
     asked = config.with_values({"sampling.augment_on": "device"})
     assert plan_place(asked, steps, "cpu") == ("device", [])
-    with pytest.raises(ConfigError, match="RandomMotion cannot be computed on the device"):
+    with pytest.raises(ConfigError, match="RandomGhosting cannot be computed on the device"):
         plan_place(asked, strange, "cuda")
