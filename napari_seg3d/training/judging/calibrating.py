@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.datasets import read_case_image
-from napari_seg3d.errors import ConfigError
 from napari_seg3d.inference import PredictOptions, Predictor
 from napari_seg3d.inference.calibration import Calibration, Voxels, fit_temperature
 from napari_seg3d.inference.postprocess.choose import UNKNOWN
-from napari_seg3d.training.judging.rules import reference_of
+from napari_seg3d.training.judging.references import cases_with_masks, reference_of
 from napari_seg3d.training.runs.folder import Run
 
 _VOXELS_OF_A_CASE = 20_000
@@ -46,9 +45,7 @@ def calibration_of_run(
     Cancelled
         `cancelled` returned True.
     """
-    cases = [case for case in run.cases("validation") if case.mask is not None]
-    if not cases:
-        raise ConfigError(f"{run.folder} has no validation cases with masks.", "Choose a run that validates.")
+    cases = cases_with_masks(run)
     predictor.temperature = 1.0
     options = PredictOptions(probabilities=True, postprocess=False)
 
