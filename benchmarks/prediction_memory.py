@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import torch
 
-from napari_seg3d.inference import ModelSpec, Predictor
+from napari_seg3d.inference import Computer, ModelSpec, Predictor
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import Volume
@@ -59,7 +59,7 @@ def measure(shape: tuple[int, int, int], window: int, classes: int) -> dict[str,
         patch_size=(window,) * 3,
         mode="patches",
     )
-    predictor = Predictor(spec, Cheap(classes), "cpu", "32")
+    predictor = Predictor(spec, Computer(Cheap(classes), "cpu", "32"))
     predictor.predict(make_scan((window + 8, window + 8, window)))  # whatever is loaded at the first time
     scan = make_scan(shape)
     process, peak, done = psutil.Process(), [0], threading.Event()

@@ -70,7 +70,7 @@ def predict(
     precision: Annotated[str, typer.Option(help="auto, 32, bf16 or 16.")] = "auto",
     engine: Annotated[
         str, typer.Option(help="What computes on a CPU: torch, openvino, or auto (the one that is measured to be faster).")
-    ] = "torch",
+    ] = "auto",
     format_: Annotated[
         str,
         typer.Option(

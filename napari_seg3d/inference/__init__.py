@@ -1,6 +1,7 @@
 """A model file -> labels on the scan's own grid: whole volumes, slices and patches, and cascades of two networks; warm between calls."""
 
 from napari_seg3d.inference.cascade import grown_box, object_box
+from napari_seg3d.inference.computer import Computer
 from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision, device_name, free_memory
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.ensemble import Ensemble
@@ -12,6 +13,7 @@ from napari_seg3d.inference.predictor import Prediction, Predictor
 __all__ = [
     "PATIENT_AXES",
     "Accelerator",
+    "Computer",
     "Crop",
     "EngineName",
     "Ensemble",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
-from itertools import groupby, pairwise, product
+from itertools import groupby, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ def blocks(
 
     The windows go in rows along the first of `axes`, and in columns along the second. Kept are what the windows of one column add to, and
     what the rows so far have added to the next one: with an overlap of one half, half a window across the image, however long that is.
+    While the answer of one window is put in its place, the network sees the next.
 
     Parameters
     ----------
@@ -75,38 +77,51 @@ def blocks(
     starts, weights = [every_start[axis] for axis in order], [every_weight[axis] for axis in order]
     window, sides = [tiling.window[axis] for axis in order], [tiling.padded[axis] for axis in order]
     image = [tiling.place[axis] for axis in order]
+    rows = _rows(starts[0])
+    first_row = [starts[0][row[0]] for row in rows]
+    span = max(starts[0][row[-1]] - starts[0][row[0]] for row in rows) + window[0]
+    reached = first_row[0] + window[0] - first_row[1] if len(rows) > 1 else 0
     band: torch.Tensor | None = None  # what the windows of a column add to: rows x columns x the rest
     later: torch.Tensor | None = None  # what the rows so far have added to the planes of the next one
-    numbers = watch.over(product(*(range(len(along)) for along in starts)))
-    for (row, column), windows in groupby(numbers, key=lambda number: number[:2]):
-        for number in windows:
-            first = [along[at] for along, at in zip(starts, number, strict=True)]
-            corner = [first[axis] for axis in back]
-            logits = asked(tuple(slice(at, at + side) for at, side in zip(corner, tiling.window, strict=True)))
+    numbers = [
+        (row, column, (one, column, *rest))
+        for row, column in product(range(len(rows)), range(len(starts[1])))
+        for one, *rest in product(rows[row], *(range(len(along)) for along in starts[2:]))
+    ]
+
+    def corner_of(number: Sequence[int]) -> tuple[int, ...]:
+        first = [along[at] for along, at in zip(starts, number, strict=True)]
+        return tuple(first[axis] for axis in back)
+
+    answers = asked.of([corner_of(number) for _, _, number in numbers], tiling.window, watch)
+    for (row, column), windows in groupby(zip(numbers, answers, strict=True), key=lambda one: one[0][:2]):
+        for (_, _, number), logits in windows:
             if band is None or later is None:
-                band = logits.new_zeros((*logits.shape[:2], *window[:2], *sides[2:]))
-                reached = max([0, *(one + window[0] - two for one, two in pairwise(starts[0]))])
+                band = logits.new_zeros((*logits.shape[:2], span, window[1], *sides[2:]))
                 later = logits.new_zeros((*logits.shape[:2], reached, *sides[1:]))
             weight = reduce(np.multiply.outer, [along[at] for along, at in zip(weights, number, strict=True)])
-            rest = [slice(at, at + side) for at, side in zip(first[2:], window[2:], strict=True)]
+            above = starts[0][number[0]] - first_row[row]
+            rest = [slice(starts[axis][number[axis]], starts[axis][number[axis]] + window[axis]) for axis in range(2, len(sides))]
             turned = logits.permute(0, 1, *(2 + axis for axis in order))
-            band[(*_EVERY, slice(None), slice(None), *rest)].addcmul_(turned, logits.new_tensor(weight))
+            band[(*_EVERY, slice(above, above + window[0]), slice(None), *rest)].addcmul_(turned, logits.new_tensor(weight))
         assert band is not None  # a column has at least one window
         assert later is not None
-        rows, columns = _free(starts[0], row, sides[0]), _free(starts[1], column, sides[1])
-        height, width = rows.stop - rows.start, columns.stop - columns.start
+        planes, columns = _free(first_row, row, sides[0]), _free(starts[1], column, sides[1])
+        height, width = planes.stop - planes.start, columns.stop - columns.start
         done = band[:, :, :, :width]
         if row:
-            reached = starts[0][row - 1] + window[0] - starts[0][row]
-            done[:, :, :reached] += later[:, :, :reached, columns]
-        later[:, :, : window[0] - height, columns] = done[:, :, height:]
+            done[:, :, :reached] += later[:, :, :, columns]
+        if row + 1 < len(rows):
+            later[:, :, :, columns] = done[:, :, height : window[0]]
         # In pieces, because whoever gets a block makes some copies of it; the same in each row.
         most = max(1, _MOST_NUMBERS // band[:, :, :, 0].numel())
         for piece in (slice(at, min(at + most, columns.stop)) for at in range(columns.start, columns.stop, most)):
-            seen = [_common(part, side) for part, side in zip([rows, piece, *image[2:]], image, strict=True)]
+            seen = [_common(part, side) for part, side in zip([planes, piece, *image[2:]], image, strict=True)]
             if any(part.start >= part.stop for part in seen):
                 continue
-            inside = [_moved(part, -at) for part, at in zip(seen, [rows.start, columns.start, *[0] * len(seen[2:])], strict=True)]
+            inside = [
+                _moved(part, -at) for part, at in zip(seen, [planes.start, columns.start, *[0] * len(seen[2:])], strict=True)
+            ]
             box = [_moved(part, -side.start) for part, side in zip(seen, image, strict=True)]
             yield tuple(box[axis] for axis in back), done[(*_EVERY, *inside)].permute(0, 1, *(2 + axis for axis in back))
         kept = window[1] - width
@@ -114,6 +129,17 @@ def blocks(
             piece = slice(start, min(start + width, kept))
             band[:, :, :, piece] = band[:, :, :, _moved(piece, width)]
         band[:, :, :, kept:] = 0
+
+
+def _rows(starts: list[int]) -> list[list[int]]:
+    """Return the numbers of the windows of each row: the last two make one row where they share more than others do.
+
+    What a row has added to the next one is then as little as for the others.
+    """
+    rows = [[number] for number in range(len(starts))]
+    if len(starts) > 2 and starts[-1] - starts[-2] < starts[1] - starts[0]:
+        rows[-2:] = [rows[-2] + rows[-1]]
+    return rows
 
 
 def _free(starts: list[int], number: int, end: int) -> slice:
@@ -148,6 +174,17 @@ class _Asked:
     def __init__(self, network: Forward, padded: NDArray[np.float32], lowest: float) -> None:
         self._network, self._padded, self._lowest = network, padded, lowest
         self._empty: torch.Tensor | None = None
+
+    def of(self, corners: Sequence[tuple[int, ...]], window: tuple[int, ...], watch: Watch) -> Iterator[torch.Tensor]:
+        """Yield the answer for the window at each corner; the next one is computed while this one is used."""
+        boxes = [tuple(slice(at, at + side) for at, side in zip(corner, window, strict=True)) for corner in corners]
+        with ThreadPoolExecutor(1, thread_name_prefix="network") as thread:
+            following = thread.submit(self, boxes[0])
+            for number in watch.over(range(len(boxes))):
+                answer = following
+                if number + 1 < len(boxes):
+                    following = thread.submit(self, boxes[number + 1])
+                yield answer.result()
 
     def __call__(self, box: Place) -> torch.Tensor:
         seen = self._padded[(*_EVERY, *box)]

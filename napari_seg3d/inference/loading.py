@@ -14,7 +14,7 @@ from napari_seg3d.inference.predictor import Predictor
 
 
 def load_models(
-    paths: Sequence[Path], accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch"
+    paths: Sequence[Path], accelerator: str = "auto", precision: str = "auto", engine: EngineName = "auto"
 ) -> Predictor | Ensemble:
     """Return the model at a path, or those at several paths as one.
 

@@ -16,8 +16,9 @@ from napari_seg3d.errors import Cancelled, ModelError
 from napari_seg3d.inference.blocks import Place, blended, blocks
 from napari_seg3d.inference.calibration import calibration_beside
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
-from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision, is_out_of_memory
-from napari_seg3d.inference.engines import EngineName, Engines
+from napari_seg3d.inference.computer import Computer
+from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision
+from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.flips import mirrored
 from napari_seg3d.inference.home import Answer, Wanted, bring_blocks_home, bring_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
@@ -37,7 +38,6 @@ _AS_TRAINED = PredictOptions()
 _MOST_CHANNELS = 64
 _NOTHING = "The first network found nothing in this scan that the second could segment: everything is background."
 
-_LESS = "Choose patches as the mode, limit the region, or close other programs."
 _ON_CPU = "The memory of the GPU ran out, so the CPU went on, more slowly."
 _RENUMBERED = f"The labels overlap and their values go beyond {_MOST_CHANNELS}: they are numbered anew, from 1, in the order of their values."
 
@@ -76,45 +76,33 @@ class Predictor:
     ----------
     spec : ModelSpec
         What the model is.
-    network : torch module
-        Its network, on its device.
-    accelerator, precision : str
-        Where and how it computes.
+    computer : Computer
+        Its network, and what computes that.
     name : str
         What to call it.
     roi : Predictor, optional
         The first network of a cascade: it looks at the whole scan, and this one at the box around what it finds (`spec.crop`).
-    engine : {"torch", "openvino", "auto"}
-        What computes on a CPU; auto measures both. A network that still learns is computed by torch.
     """
 
     def __init__(
         self,
         spec: ModelSpec,
-        network: torch.nn.Module,
-        accelerator: str,
-        precision: str,
+        computer: Computer,
         name: str = "model",
         roi: Predictor | None = None,
-        engine: EngineName = "torch",
     ) -> None:
         self.spec = spec
+        self.computer = computer
         self.name = name
         self.pipeline = Pipeline.from_list(spec.pipeline)
-        self.network = network
         self.roi = roi
         #: What its logits are divided by, so that its probabilities mean what they say.
         self.temperature = 1.0
         #: What is done to its masks unless the options say otherwise.
         self.rules: Rules | None = None
-        self._accelerator = self._wanted = accelerator
-        self._precision = precision
-        self._engines = Engines(network, self._forward, precision, engine) if accelerator == "cpu" else None
 
     @classmethod
-    def load(
-        cls, path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch"
-    ) -> Predictor:
+    def load(cls, path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "auto") -> Predictor:
         """Return the model in a checkpoint file, ready to predict.
 
         Raises
@@ -153,15 +141,17 @@ class Predictor:
             ) from error
         network = network.to(torch.device(accelerator)).eval()
         roi = cls._of(model.roi, path, accelerator, precision, name, engine) if model.roi is not None else None
-        return cls(model.spec, network, accelerator, precision, name, roi, engine)
+        return cls(model.spec, Computer(network, accelerator, precision, engine), name, roi)
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network."""
+        return self.computer.network
 
     @property
     def engine(self) -> str:
         """What computed the last window, for the user: OpenVINO, or torch and why not OpenVINO."""
-        engines = self._engines
-        if engines is not None and engines.last is not None and engines.last.name == "openvino":
-            return "OpenVINO"
-        return f"torch ({engines.note})" if engines is not None and engines.note else "torch"
+        return self.computer.told
 
     @property
     def labels(self) -> dict[int, str]:
@@ -245,7 +235,7 @@ class Predictor:
             Asked before each of them.
         """
         labels = self.as_volume(answer.labels, volume)
-        if self._accelerator != self._wanted:
+        if self.computer.stepped_down:
             notes = [*notes, _ON_CPU]
         if options.postprocess and self.rules is not None:
             labels, told = postprocessed(labels, self.rules, cancelled)
@@ -506,51 +496,11 @@ class Predictor:
         """Return what computes the network for about `count` windows, of a plane or of volumes: the engine, and its mirror images."""
         in_plane = [axis for axis in range(3) if plane is None or axis != AXIS[plane]]
         flipped = [place for place, axis in enumerate(in_plane) if PATIENT_AXES[axis] in options.flips]
-        return mirrored(self._computed(count), flipped, self.spec.targets, measured=options.uncertainty)
+        return mirrored(partial(self._logits, count=count), flipped, self.spec.targets, measured=options.uncertainty)
 
-    def _computed(self, count: int) -> Forward:
-        engines, temperature = self._engines, self.temperature
-
-        def forward(images: NDArray[np.float32]) -> torch.Tensor:
-            logits = self._forward(images) if engines is None else engines.engine_for(images.shape, count).forward(images)
-            return logits if temperature == 1 else logits / temperature
-
-        return forward
-
-    def _forward(self, images: NDArray[np.float32]) -> torch.Tensor:
-        """Compute images with torch; where the memory does not hold them, fewer at once, then on the CPU."""
-        try:
-            return self._on_device(images)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        if self._accelerator == "cuda":
-            import torch
-
-            torch.cuda.empty_cache()
-        if len(images) > 1:
-            import torch
-
-            half = len(images) // 2
-            return torch.cat([self._forward(images[:half]), self._forward(images[half:])])
-        if self._accelerator != "cpu":
-            self._accelerator, self._precision = "cpu", "32"
-            self.network.to("cpu")
-            return self._forward(images)
-        sides = " x ".join(str(side) for side in images.shape[2:])
-        raise ModelError(f"The memory does not hold what the network computes of {sides} voxels.", _LESS)
-
-    def _on_device(self, images: NDArray[np.float32]) -> torch.Tensor:
-        import torch
-
-        # What is mapped from a file may not be written to, and torch wants no such array.
-        batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-        layout = torch.channels_last_3d if batch.ndim == 5 else torch.channels_last
-        batch = batch.to(self._accelerator, memory_format=layout)
-        dtype = torch.float16 if self._precision == "16" else torch.bfloat16
-        # Not inference mode: its tensors could not be changed in place by whoever gets them.
-        with torch.no_grad(), torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
-            return self.network(batch).float().cpu()  # type: ignore[no-any-return]
+    def _logits(self, images: NDArray[np.float32], count: int) -> torch.Tensor:
+        logits = self.computer.forward(images, count)
+        return logits if self.temperature == 1 else logits / self.temperature
 
 
 def _map(channels: NDArray[np.float32] | None, scan: Volume, names: tuple[str, ...]) -> Volume | None:

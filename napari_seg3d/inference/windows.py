@@ -149,10 +149,9 @@ def activated(logits: torch.Tensor, targets: Literal["exclusive", "overlapping"]
 
 
 def _starts(side: int, window: int, overlap: float) -> list[int]:
-    """Return evenly spaced starts that cover `side`, the last window ending exactly at its end."""
+    """Return starts in steps of what windows do not share, the last window ending exactly at the end of `side`: as MONAI and TorchIO."""
     step = max(1, int(window * (1 - overlap)))
-    count = -(-(side - window) // step) + 1
-    return [0] if count == 1 else [round(n * (side - window) / (count - 1)) for n in range(count)]
+    return [*range(0, side - window, step), side - window]
 
 
 def _profile(side: int, blending: Blending) -> NDArray[np.float64]:
@@ -160,5 +159,5 @@ def _profile(side: int, blending: Blending) -> NDArray[np.float64]:
     if blending == "hann":
         return np.asarray(np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2)
     if blending == "gaussian":
-        return np.asarray(np.clip(np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2), 1e-2, None))
+        return np.asarray(np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2))
     return np.ones(side)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_seg3d.datasets import Case, read_case_image
 from napari_seg3d.errors import TrainingError
 from napari_seg3d.evaluation import UNKNOWN
-from napari_seg3d.inference import Predictor, grown_box
+from napari_seg3d.inference import Computer, Predictor, grown_box
 from napari_seg3d.inference.model import Crop
 from napari_seg3d.training.config import TrainConfig
 from napari_seg3d.training.judging.judge import Judge
@@ -233,7 +233,7 @@ def _judging(
 ) -> list[CachedCase]:
     """Return the validation cases as the second network sees them behind the first."""
     wanted = plan.spec.crop or _crop(config)
-    finder = Predictor(plan.spec, roi.network, plan.accelerator, plan.precision, roi=roi)
+    finder = Predictor(plan.spec, Computer(roi.network, plan.accelerator, plan.precision), roi=roi)
     told = ProgressEvents(run, "Finding the object")
     found: dict[str, Box | None] = {}
     for done, case in enumerate(sides.validation):

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from napari_seg3d.errors import DiskFull, TrainingError
-from napari_seg3d.inference import Predictor
+from napari_seg3d.inference import Computer, Predictor
 from napari_seg3d.networks import build_network
 from napari_seg3d.training.beginning import save_environment, seed, start_from
 from napari_seg3d.training.clock import Clock, steps_of
@@ -137,7 +137,7 @@ class Learning:
             run,
             config,
             self._clock,
-            Predictor(plan.spec, self._network, plan.accelerator, plan.precision, roi=roi),
+            Predictor(plan.spec, Computer(self._network, plan.accelerator, plan.precision), roi=roi),
             lesson.material.validation,
             lesson.material.shown[: config.record.shown_cases],
             average=self._learner.average,

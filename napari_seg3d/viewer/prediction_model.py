@@ -48,7 +48,7 @@ class PredictionModel(QObject):
         layer: Image,
         options: PredictOptions,
         region: Shapes | None = None,
-        engine: EngineName = "torch",
+        engine: EngineName = "auto",
     ) -> None:
         """Predict the scan in a layer; the mask appears over it when it is done.
 

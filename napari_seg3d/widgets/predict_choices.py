@@ -30,8 +30,8 @@ _FLIPS: dict[PatientAxis, tuple[str, str]] = {
     "S": ("S–I", "Head and feet. Seldom worth it: a network knows which end is up."),
 }
 _ENGINES: dict[EngineName, str] = {
-    "torch": "torch",
     "auto": "The faster one (measured)",
+    "torch": "torch",
     "openvino": "OpenVINO",
 }
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_seg3d.errors import Cancelled, ReadError
-from napari_seg3d.inference import Crop, ModelSpec, PredictOptions, Predictor, grown_box, object_box
+from napari_seg3d.inference import Computer, Crop, ModelSpec, PredictOptions, Predictor, grown_box, object_box
 from napari_seg3d.inference.cascade import box_on
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import preprocessing_pipeline
@@ -59,7 +59,7 @@ def _cascade(spacing: tuple[float, float, float] | None = None, around: Crop = _
         **shared,
     )
     bright = _Bright()
-    return Predictor(segments, bright, "cpu", "32", roi=Predictor(finds, _Blocks(), "cpu", "32")), bright
+    return Predictor(segments, Computer(bright, "cpu", "32"), roi=Predictor(finds, Computer(_Blocks(), "cpu", "32"))), bright
 
 
 def _scan(bright: np.ndarray, order: str = "RAS") -> Volume:
@@ -141,7 +141,7 @@ def test_nothing_found_is_background_and_said() -> None:
     values = np.random.default_rng(0).normal(0, 1, scan.data.shape).astype(np.float32)
     predictor, seen = _cascade()
     assert predictor.roi is not None
-    predictor.roi.network = torch.nn.Sequential(torch.nn.AvgPool3d(4), torch.nn.Hardtanh(-9.0, -8.0))
+    predictor.roi.computer.network = torch.nn.Sequential(torch.nn.AvgPool3d(4), torch.nn.Hardtanh(-9.0, -8.0))
     prediction = predictor.predict(scan.with_data(values))
     assert not prediction.labels.data.any()
     assert prediction.labels.data.shape == scan.data.shape

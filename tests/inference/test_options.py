@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_seg3d.errors import ConfigError, GeometryError
-from napari_seg3d.inference import PATIENT_AXES, ModelSpec, PredictOptions, Predictor
+from napari_seg3d.inference import PATIENT_AXES, Computer, ModelSpec, PredictOptions, Predictor
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import Pipeline, Step
 from napari_seg3d.volumes import Volume, box_of
@@ -61,7 +61,7 @@ def _predictor(
         mode=mode,
         **more,
     )
-    return Predictor(spec, _Here(targets, lean), "cpu", "32")
+    return Predictor(spec, Computer(_Here(targets, lean), "cpu", "32"))
 
 
 def _scan(shape: tuple[int, ...] = (11, 9, 10), order: str = "RAS", seed: int = 0) -> Volume:

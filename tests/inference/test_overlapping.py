@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_seg3d.inference import ModelSpec, Predictor
+from napari_seg3d.inference import Computer, ModelSpec, Predictor
 from napari_seg3d.inference.home import bring_home
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import preprocessing_pipeline
@@ -30,7 +30,7 @@ def _predictor(labels: dict[int, str], *limits: float) -> Predictor:
         patch_size=(8, 8, 8),
         mode="patches",
     )
-    return Predictor(spec, _Above(*limits), "cpu", "32")
+    return Predictor(spec, Computer(_Above(*limits), "cpu", "32"))
 
 
 def _ramp() -> Volume:

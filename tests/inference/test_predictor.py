@@ -8,7 +8,7 @@ import torch
 
 from napari_seg3d.errors import Cancelled, ConfigError, ModelError, ReadError
 from napari_seg3d.evaluation import dice
-from napari_seg3d.inference import ModelSpec, Predictor, choose_precision
+from napari_seg3d.inference import Computer, ModelSpec, Predictor, choose_precision
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import Source, Volume
@@ -36,7 +36,7 @@ def _predictor(spacing: tuple[float, float, float] | None, mode: str = "patches"
         patch_size=(16, 16, 8),
         mode=mode,  # type: ignore[arg-type]
     )
-    return Predictor(spec, _Threshold(), "cpu", "32")
+    return Predictor(spec, Computer(_Threshold(), "cpu", "32"))
 
 
 def _scan(order: str, degrees: float = 20) -> tuple[Volume, np.ndarray]:
@@ -101,7 +101,7 @@ def test_a_scan_smaller_than_a_patch_is_predicted() -> None:
 def test_every_precision_sees_the_same(precision: str) -> None:
     scan, bright = _scan("LPS")
     predictor = _predictor(None)
-    predictor = Predictor(predictor.spec, predictor.network, "cpu", precision)
+    predictor = Predictor(predictor.spec, Computer(predictor.network, "cpu", precision))
     assert np.array_equal(predictor.predict(scan).labels.data[0] == 3, bright)
 
 
@@ -138,9 +138,9 @@ def test_where_the_memory_ends_fewer_slices_are_computed_at_once() -> None:
         mode="whole",
     )
     scan = Volume(np.random.default_rng(0).normal(size=(1, 12, 12, 11)).astype(np.float32), np.eye(4))
-    expected = Predictor(spec, _Narrow(99), "cpu", "32").predict(scan).labels.data
+    expected = Predictor(spec, Computer(_Narrow(99), "cpu", "32")).predict(scan).labels.data
     narrow = _Narrow(2)
-    assert np.array_equal(Predictor(spec, narrow, "cpu", "32").predict(scan).labels.data, expected)
+    assert np.array_equal(Predictor(spec, Computer(narrow, "cpu", "32")).predict(scan).labels.data, expected)
     assert sum(narrow.seen) == 11
     with pytest.raises(ModelError, match="memory does not hold.*12 x 12"):
-        Predictor(spec, _Narrow(0), "cpu", "32").predict(scan)
+        Predictor(spec, Computer(_Narrow(0), "cpu", "32")).predict(scan)

@@ -15,7 +15,7 @@ import torch
 
 from napari_seg3d.datasets import Case, open_dataset
 from napari_seg3d.evaluation import evaluate_files
-from napari_seg3d.inference import ModelSpec, Predictor, load_model
+from napari_seg3d.inference import Computer, ModelSpec, Predictor, load_model
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.training import Run, TrainConfig
 from napari_seg3d.training.clock import Clock
@@ -69,7 +69,7 @@ class Scene:
             patch_size=(32, 32, 32),
             mode="patches",
         )
-        self.predictor = Predictor(spec, self.network, "cpu", "32")
+        self.predictor = Predictor(spec, Computer(self.network, "cpu", "32"))
         self.run = Run(folder)
         self.folder = folder
         folder.mkdir()

@@ -35,7 +35,7 @@ def open_foreign(path: str | Path) -> MonaiBundle | NnunetResults | None:
 
 
 def load_predictor(
-    path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch"
+    path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "auto"
 ) -> Predictor:
     """Return the model at a path, ours or from elsewhere, ready to predict.
 

@@ -79,7 +79,7 @@ class MonaiBundle:
     windows: Windows
     notes: tuple[str, ...]
 
-    def predictor(self, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch") -> ForeignPredictor:
+    def predictor(self, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "auto") -> ForeignPredictor:
         """Return it with its weights, ready to predict.
 
         Raises

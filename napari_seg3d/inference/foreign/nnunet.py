@@ -84,7 +84,7 @@ class NnunetResults:
         """What to call it: the data set."""
         return Path(str(self.plans.get("dataset_name") or "")).name or self.folder.name
 
-    def predictor(self, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "torch") -> ForeignPredictor:
+    def predictor(self, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "auto") -> ForeignPredictor:
         """Return it with its weights, ready to predict.
 
         Raises

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled, ModelError, ReadError
 from napari_seg3d.inference.cascade import box_on
+from napari_seg3d.inference.computer import Computer
 from napari_seg3d.inference.device import choose_accelerator, choose_precision
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.foreign.seen import Windows
@@ -67,13 +68,13 @@ class ForeignPredictor(Predictor):
         orientation: str | None = "RAS",
         accelerator: str = "auto",
         precision: str = "auto",
-        engine: EngineName = "torch",
+        engine: EngineName = "auto",
     ) -> None:
         import torch
 
         device = choose_accelerator(accelerator)
         network = network.to(torch.device(device)).eval()
-        super().__init__(spec, network, device, choose_precision(device, precision), name, engine=engine)
+        super().__init__(spec, _Told(name, network, device, choose_precision(device, precision), engine), name)
         self._prepare, self._windows = prepare, windows
         self._notes, self._orientation = notes, orientation
 
@@ -109,18 +110,6 @@ class ForeignPredictor(Predictor):
         box = box_on(box_of((0, 0, 0), processed.grid.shape), processed.grid, volume.grid)
         return answer.cut(box).in_box(box, volume.grid.shape)
 
-    def _forward(self, images: NDArray[np.float32]) -> torch.Tensor:
-        try:
-            return super()._forward(images)
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-            if "memory" in str(error):
-                raise  # somebody may go on with less
-            sides = " x ".join(str(side) for side in images.shape[2:])
-            raise ModelError(
-                f"The network of {self.name} cannot see {sides} voxels at once ({str(error).splitlines()[0]}).",
-                "Predict as the model was trained (mode auto), or correct the size of its windows.",
-            ) from error
-
     def _preprocessed(self, volume: Volume, cancelled: CancelCheck | None) -> Volume:
         wanted = self.spec.network.in_channels
         if volume.data.shape[0] != wanted:
@@ -135,6 +124,24 @@ class ForeignPredictor(Predictor):
         if cancelled is not None and cancelled():
             raise Cancelled("The prediction was cancelled.")
         return processed
+
+
+class _Told(Computer):
+    """Says in words which windows a network cannot see: of one from elsewhere nobody knows."""
+
+    def __init__(self, name: str, network: torch.nn.Module, accelerator: str, precision: str, engine: EngineName) -> None:
+        super().__init__(network, accelerator, precision, engine)
+        self._name = name
+
+    def forward(self, images: NDArray[np.float32], count: int = 1) -> torch.Tensor:
+        try:
+            return super().forward(images, count)
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            sides = " x ".join(str(side) for side in images.shape[2:])
+            raise ModelError(
+                f"The network of {self._name} cannot see {sides} voxels at once ({str(error).splitlines()[0]}).",
+                "Predict as the model was trained (mode auto), or correct the size of its windows.",
+            ) from error
 
 
 def stand_in(in_channels: int, out_channels: int, divisor: tuple[int, int, int], dims: int = 3) -> NetworkSpec:

@@ -1,0 +1,107 @@
+"""`Computer`: a network on its device, computed by the fastest engine there, and with less memory where that ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_seg3d.errors import ModelError
+from napari_seg3d.inference.device import is_out_of_memory
+from napari_seg3d.inference.engines import EngineName, Engines
+
+if TYPE_CHECKING:
+    import torch
+
+_LESS = "Choose patches as the mode, limit the region, or close other programs."
+
+
+class Computer:
+    """Computes a network window by window.
+
+    Parameters
+    ----------
+    network : torch module
+        On its device.
+    accelerator : {"cpu", "cuda", "mps"}
+        That device.
+    precision : {"32", "bf16", "16"}
+        In which it computes.
+    engine : {"torch", "openvino", "auto"}
+        What computes on a CPU; auto measures both. A network that still learns is computed by torch.
+    """
+
+    def __init__(self, network: torch.nn.Module, accelerator: str, precision: str, engine: EngineName = "torch") -> None:
+        self.network = network
+        #: Whether the CPU took over because the memory of the GPU ran out.
+        self.stepped_down = False
+        self._accelerator, self._precision = accelerator, precision
+        self._engines = Engines(network, self._with_torch, precision, engine) if accelerator == "cpu" else None
+
+    @property
+    def told(self) -> str:
+        """What computed last, for the user: OpenVINO, or torch and why not OpenVINO."""
+        engines = self._engines
+        if engines is not None and engines.last is not None and engines.last.name == "openvino":
+            return "OpenVINO"
+        return f"torch ({engines.note})" if engines is not None and engines.note else "torch"
+
+    def forward(self, images: NDArray[np.float32], count: int = 1) -> torch.Tensor:
+        """Return the logits of images.
+
+        Parameters
+        ----------
+        images : array of shape (N, C, *sides)
+            float32.
+        count : int
+            About how many such images there will be: compiling must be worth it.
+
+        Returns
+        -------
+        tensor of shape (N, channels, *sides)
+            float32, on the CPU.
+
+        Raises
+        ------
+        ModelError
+            The memory does not hold what is computed of a single image.
+        ConfigError
+            OpenVINO was asked for and is not installed, or cannot compute this network.
+        """
+        if self._engines is None:
+            return self._with_torch(images)
+        return self._engines.engine_for(images.shape, count).forward(images)
+
+    def _with_torch(self, images: NDArray[np.float32]) -> torch.Tensor:
+        """Compute images with torch; where the memory does not hold them, fewer at once, then on the CPU."""
+        try:
+            return self._on_device(images)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        import torch
+
+        if self._accelerator == "cuda":
+            torch.cuda.empty_cache()
+        if len(images) > 1:
+            half = len(images) // 2
+            return torch.cat([self._with_torch(images[:half]), self._with_torch(images[half:])])
+        if self._accelerator != "cpu":
+            self._accelerator, self._precision, self.stepped_down = "cpu", "32", True
+            self.network.to("cpu")
+            return self._with_torch(images)
+        sides = " x ".join(str(side) for side in images.shape[2:])
+        raise ModelError(f"The memory does not hold what the network computes of {sides} voxels.", _LESS)
+
+    def _on_device(self, images: NDArray[np.float32]) -> torch.Tensor:
+        import torch
+
+        # What is mapped from a file may not be written to, and torch wants no such array.
+        batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        layout = torch.channels_last_3d if batch.ndim == 5 else torch.channels_last
+        batch = batch.to(self._accelerator, memory_format=layout)
+        dtype = torch.float16 if self._precision == "16" else torch.bfloat16
+        # Not inference mode: its tensors could not be changed in place by whoever gets them.
+        with torch.no_grad(), torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
+            return self.network(batch).float().cpu()  # type: ignore[no-any-return]
