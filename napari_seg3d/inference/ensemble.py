@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ModelError
-from napari_seg3d.inference.home import Wanted, decided, entropy_of_channel
+from napari_seg3d.inference.home import Partly, Wanted, decided, entropy_of_channel
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PredictOptions
 from napari_seg3d.inference.predictor import Prediction, Predictor
@@ -77,8 +77,9 @@ class Ensemble:
         options: PredictOptions = _AS_TRAINED,
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
+        partly: Partly | None = None,
     ) -> Prediction:
-        """Return the labels of a scan; parameters and errors are those of `Predictor.predict`.
+        """Return the labels of a scan; parameters and errors are those of `Predictor.predict`, and `partly` is never told anything.
 
         The uncertainty has two channels: the entropy of the mean, and how much the members disagree.
         """

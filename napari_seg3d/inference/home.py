@@ -5,7 +5,7 @@ Resampled labels would lose thin structures that resampled probabilities keep.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.inference.blocks import Place
-from napari_seg3d.volumes import Box, Grid, Volume, crop_grid, lattice_offset, resample, smallest_integer
+from napari_seg3d.volumes import Box, Grid, Volume, box_of, crop_grid, lattice_offset, resample, smallest_integer
 
+#: Told of a part of a scan that is decided: its box, and the labels in it, in the voxel order of the scan.
+Partly = Callable[[Box, NDArray[np.generic]], None]
 _SMALLEST = 1e-12  # keeps a logarithm finite
 _HAIR = 1e-3  # voxels: what an affine's last digits may be off by at the far corner of a scan
 
@@ -122,8 +124,42 @@ def bring_blocks_home(
     axes: tuple[int, int] = (0, 1),
     wanted: Wanted = Wanted(),
     channels: int | None = None,
+    partly: Partly | None = None,
 ) -> Answer:
     """As `bring_home`, of probabilities that come block after block, so that all of them never exist at once.
+
+    Parameters
+    ----------
+    blocks, grid, native, targets, axes, wanted, channels
+        As for `blocks_home`.
+    partly : callable, optional
+        Told of each box of the scan that is decided.
+    """
+    canonical = native.canonical()
+    answer: Answer | None = None
+    for box, found in blocks_home(blocks, grid, canonical, targets, axes, wanted, channels):
+        if answer is None:
+            blank = {name: np.zeros((len(array), *canonical.shape), array.dtype) for name, array in found.arrays.items()}
+            answer = Answer(**blank)
+        for name, array in found.arrays.items():
+            answer.arrays[name][(slice(None), *box)] = array
+        if partly is not None:
+            part = native.box_from_canonical(box)
+            partly(part, crop_grid(native, part).from_canonical(found.labels))
+    assert answer is not None  # there is always at least one block, and the last one completes the scan
+    return answer.on(native)
+
+
+def blocks_home(
+    blocks: Iterable[tuple[Place, NDArray[np.float32]]],
+    grid: Grid,
+    canonical: Grid,
+    targets: Literal["exclusive", "overlapping"],
+    axes: tuple[int, int] = (0, 1),
+    wanted: Wanted = Wanted(),
+    channels: int | None = None,
+) -> Iterator[tuple[Box, Answer]]:
+    """Yield what is where in box after box of the scan, each as soon as the blocks so far decide it.
 
     Parameters
     ----------
@@ -132,38 +168,40 @@ def bring_blocks_home(
         everything.
     grid : Grid
         Where all of them together lie.
-    native, targets, wanted, channels
+    canonical : Grid
+        The scan's own grid, in canonical order.
+    targets, wanted, channels
         As for `bring_home`.
     axes : two ints
         Along which the blocks follow one another.
+
+    Yields
+    ------
+    tuple of slice
+        Of `canonical`. The boxes of all make up the scan.
+    Answer
+        In that box.
     """
-    canonical = native.canonical()
     ways = [_Way.along(grid, canonical, axis) for axis in axes]
     rows, columns = ways
     if rows is None or columns is None:
         # Axes of the two that are not parallel: a plane of the scan meets all blocks.
-        return bring_home(_joined(blocks, grid), grid, native, targets, wanted, channels)
-    answer: Answer | None = None
+        whole = box_of((0, 0, 0), canonical.shape)
+        yield whole, _decided(_joined(blocks, grid), grid, canonical, targets, wanted, channels)
+        return
     seams = _Seams(axes)
-    for box, block in blocks:
-        if seams.is_new_row(box):
-            rows.step(box[axes[0]].stop)
+    for place, block in blocks:
+        if seams.is_new_row(place):
+            rows.step(place[axes[0]].stop)
             columns.restart()
-        columns.step(box[axes[1]].stop)
-        known, seen = seams.joined(box, block)
+        columns.step(place[axes[1]].stop)
+        known, seen = seams.joined(place, block)
         if not rows.ready or not columns.ready:
             continue
         part = [slice(0, side) for side in canonical.shape]
         part[rows.axis], part[columns.axis] = rows.part, columns.part
         i, j, k = part
-        found = _decided(seen, crop_grid(grid, known), crop_grid(canonical, (i, j, k)), targets, wanted, channels)
-        if answer is None:
-            blank = {name: np.zeros((len(array), *canonical.shape), array.dtype) for name, array in found.arrays.items()}
-            answer = Answer(**blank)
-        for name, array in found.arrays.items():
-            answer.arrays[name][:, i, j, k] = array
-    assert answer is not None  # there is always at least one block, and the last one completes the scan
-    return answer.on(native)
+        yield (i, j, k), _decided(seen, crop_grid(grid, known), crop_grid(canonical, (i, j, k)), targets, wanted, channels)
 
 
 class _Way:

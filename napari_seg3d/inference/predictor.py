@@ -20,7 +20,7 @@ from napari_seg3d.inference.computer import Computer
 from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.flips import mirrored
-from napari_seg3d.inference.home import Answer, Wanted, bring_blocks_home, bring_home
+from napari_seg3d.inference.home import Answer, Partly, Wanted, bring_blocks_home, bring_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
 from napari_seg3d.inference.postprocess import Rules, postprocessed, rules_beside
@@ -170,6 +170,7 @@ class Predictor:
         options: PredictOptions = _AS_TRAINED,
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
+        partly: Partly | None = None,
     ) -> Prediction:
         """Return the labels of a scan.
 
@@ -181,6 +182,9 @@ class Predictor:
             How.
         progress, cancelled : callable, optional
             Told (done, total) after, and asked before, each window.
+        partly : callable, optional
+            Told of each box of the scan whose labels are known while the rest is computed: where it lies, and what `Prediction.labels` will
+            hold there, but for the rules of the model. Some ways to predict know everything at once, and then nothing is told.
 
         Raises
         ------
@@ -194,15 +198,17 @@ class Predictor:
             `cancelled` returned True.
         """
         start = time.perf_counter()
+        told = None if partly is None else lambda box, classes: partly(box, self._values(classes))
         notes = [_RENUMBERED] if set(self.stored_labels) != set(self.labels) else []
         if self.roi is None:
-            answer = self._answer_of(volume, options, progress, cancelled)
+            answer = self._answer_of(volume, options, progress, cancelled, told)
         else:
             box = self.find(volume, cancelled)
             part = crop(volume, box) if box is not None else None
             if box is None or part is None or fault_of(part) is not None:
                 return self.prediction_of(self._nothing(volume, options), volume, start, [*notes, _NOTHING], options, cancelled)
-            answer = self._answer_of(part, replace(options, region=None), progress, cancelled).in_box(box, volume.grid.shape)
+            answer = self._answer_of(part, replace(options, region=None), progress, cancelled, _within(box, told))
+            answer = answer.in_box(box, volume.grid.shape)
             if options.region is not None:
                 crop_grid(volume.grid, options.region)  # raises where it is no part of the scan
                 answer = answer.cut(options.region).in_box(options.region, volume.grid.shape)
@@ -296,6 +302,7 @@ class Predictor:
         options: PredictOptions = _AS_TRAINED,
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
+        partly: Partly | None = None,
     ) -> Answer:
         """Return what is where on the native grid, for a scan that is preprocessed already.
 
@@ -312,19 +319,20 @@ class Predictor:
             resampled labels would lose.
         options, progress, cancelled
             As for `predict`.
+        partly : callable, optional
+            As for `predict`, of the labels as `Answer` has them.
 
         Returns
         -------
         Answer
             On `native`. Exclusive labels: class indices. Overlapping ones: 0 and 1 for each label, by rising value.
         """
-        if options.region is not None:
-            part = crop_grid(native, options.region)
-            seen = self._seen_for(options.region, grid, native, options)
-            inside = self.answer(
-                image[(slice(None), *seen)], crop_grid(grid, seen), part, replace(options, region=None), progress, cancelled
-            )
-            return inside.in_box(options.region, native.shape)
+        region = options.region
+        if region is not None:
+            part, seen, told = crop_grid(native, region), self._seen_for(region, grid, native, options), _within(region, partly)
+            options = replace(options, region=None)
+            inside = self.answer(image[(slice(None), *seen)], crop_grid(grid, seen), part, options, progress, cancelled, told)
+            return inside.in_box(region, native.shape)
         targets, channels = self.spec.targets, self.spec.channels
         wanted = Wanted(options.probabilities, options.uncertainty)
         if self._is_coarse or (self.spec.network.dims == 2 and len(self.spec.planes) > 1):
@@ -336,7 +344,7 @@ class Predictor:
             longest = np.argsort(image.shape[1:], kind="stable")[::-1]
             axes = int(longest[0]), int(longest[1])
         found = self._blocks(image, options, progress, cancelled, axes)
-        return bring_blocks_home(found, grid, native, targets, axes, wanted, channels)
+        return bring_blocks_home(found, grid, native, targets, axes, wanted, channels, partly)
 
     def probabilities(
         self,
@@ -428,11 +436,16 @@ class Predictor:
         return network_info(self.spec.network.name).answers != "voxels"
 
     def _answer_of(
-        self, volume: Volume, options: PredictOptions, progress: Progress | None, cancelled: CancelCheck | None
+        self,
+        volume: Volume,
+        options: PredictOptions,
+        progress: Progress | None,
+        cancelled: CancelCheck | None,
+        partly: Partly | None,
     ) -> Answer:
         processed = self._preprocessed(volume, cancelled)
         image = np.asarray(processed.data, dtype=np.float32)
-        return self.answer(image, processed.grid, volume.grid, options, progress, cancelled)
+        return self.answer(image, processed.grid, volume.grid, options, progress, cancelled, partly)
 
     def _object_in(self, volume: Volume, cancelled: CancelCheck | None) -> Box | None:
         """Return the box of the scan around what this network finds anywhere."""
@@ -465,23 +478,27 @@ class Predictor:
 
     def as_volume(self, classes: NDArray[np.integer], scan: Volume) -> Volume:
         """Return classes ``(T, I, J, K)``, as `classes` gives them, as labels of the scan."""
-        names = self.stored_labels
-        values = np.array(list(names))
-        if self._has_channels:
-            dtype = smallest_integer(0, int(values.max()))
-            data = np.zeros((values.max(), *scan.grid.shape), dtype)
-            data[values - 1] = classes * values.astype(dtype)[:, None, None, None]
-        else:
-            lookup = np.array(self.spec.label_values, dtype=smallest_integer(0, int(values.max())))
-            data = lookup[classes]
         return Volume(
-            data,
+            self._values(classes),
             scan.affine,
             "labels",
             scan.source,
-            labels={value: Label(name) for value, name in names.items()},
+            labels={value: Label(name) for value, name in self.stored_labels.items()},
             is_oriented=scan.is_oriented,
         )
+
+    def _values(self, classes: NDArray[np.integer]) -> NDArray[np.generic]:
+        """Return classes ``(T, I, J, K)`` as what masks hold: the values of labels, a channel for each label where they overlap."""
+        values = np.array(list(self.stored_labels))
+        dtype = smallest_integer(0, int(values.max()))
+        if not self._has_channels:
+            lookup, data = np.array(self.spec.label_values, dtype=dtype), np.empty(classes.shape, dtype)
+            for plane in range(classes.shape[1]):  # NumPy makes 8 bytes of each index
+                data[:, plane] = lookup[classes[:, plane]]
+            return data
+        data = np.zeros((values.max(), *classes.shape[1:]), dtype)
+        data[values - 1] = classes * values.astype(dtype)[:, None, None, None]
+        return data
 
     @property
     def _has_channels(self) -> bool:
@@ -501,6 +518,19 @@ class Predictor:
     def _logits(self, images: NDArray[np.float32], count: int) -> torch.Tensor:
         logits = self.computer.forward(images, count)
         return logits if self.temperature == 1 else logits / self.temperature
+
+
+def _within(box: Box, partly: Partly | None) -> Partly | None:
+    """Return what tells of a part of a box of a scan, to whoever is told of parts of the scan."""
+    if partly is None:
+        return None
+    i, j, k = (side.start for side in box)
+    first = np.array([i, j, k])
+
+    def told(part: Box, labels: NDArray[np.generic]) -> None:
+        partly(box_of(first + [side.start for side in part], first + [side.stop for side in part]), labels)
+
+    return told
 
 
 def _map(channels: NDArray[np.float32] | None, scan: Volume, names: tuple[str, ...]) -> Volume | None:

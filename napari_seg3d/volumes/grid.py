@@ -97,6 +97,14 @@ class Grid:
             back[int(target)] = axis, sign
         return _reorder(array, back)
 
+    def box_from_canonical(self, box: tuple[slice, slice, slice]) -> tuple[slice, slice, slice]:
+        """Return a box of voxels of `canonical()` as the same voxels of this grid."""
+        i, j, k = (
+            box[int(target)] if sign > 0 else slice(side - box[int(target)].stop, side - box[int(target)].start)
+            for side, (target, sign) in zip(self.shape, io_orientation(self.affine), strict=True)
+        )
+        return i, j, k
+
     def to_world(self, voxels: NDArray[np.generic]) -> FloatArray:
         """Return the places in mm ``(n, 3)`` of voxel indices ``(n, 3)``."""
         return np.asarray(voxels) @ self.affine[:3, :3].T + self.affine[:3, 3]

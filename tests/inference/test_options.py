@@ -189,3 +189,29 @@ def test_a_region_is_less_work_and_must_lie_in_the_scan() -> None:
 def test_what_is_not_known_is_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         PredictOptions(**values)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(2, 15)] * 3),
+    order=st.sampled_from(ORDERS),
+    dims=st.sampled_from([2, 3]),
+    targets=st.sampled_from(["exclusive", "overlapping"]),
+    mode=st.sampled_from(["patches", "whole"]),
+    has_region=st.booleans(),
+)
+def test_parts_are_told_once_and_as_they_are_in_the_end(shape, order, dims, targets, mode, has_region) -> None:
+    scan = _scan(shape, order)
+    region = box_of([side // 3 for side in shape], shape) if has_region else None
+    seen, count = None, np.zeros(shape, int)
+
+    def keep(box, labels) -> None:
+        nonlocal seen
+        seen = np.zeros((len(labels), *shape), labels.dtype) if seen is None else seen
+        seen[(slice(None), *box)] = labels
+        count[box] += 1
+
+    prediction = _predictor(dims, targets, 0.1).predict(scan, PredictOptions(mode=mode, region=region), partly=keep)
+    assert np.array_equal(seen, prediction.labels.data)
+    assert (count[region if region is not None else ...] == 1).all()
+    assert count.sum() == np.prod([side - side // 3 for side in shape] if has_region else shape)

@@ -15,7 +15,7 @@ from napari_seg3d.inference.computer import Computer
 from napari_seg3d.inference.device import choose_accelerator, choose_precision
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.foreign.seen import Windows
-from napari_seg3d.inference.home import Answer
+from napari_seg3d.inference.home import Answer, Partly
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
 from napari_seg3d.inference.predictor import Prediction, Predictor
@@ -84,12 +84,13 @@ class ForeignPredictor(Predictor):
         options: PredictOptions = _AS_TRAINED,
         progress: Progress | None = None,
         cancelled: CancelCheck | None = None,
+        partly: Partly | None = None,
     ) -> Prediction:
         """Return the labels of a scan; the parameters and errors are those of `Predictor.predict`."""
         # Our own networks see R, A and S in this order, and mirror images are made along the first, second and third axis of what is seen.
         axes = [PATIENT_AXES[_AXES[direction]] for direction in self._orientation or volume.orientation]
         flips = tuple(seen for seen, axis in zip(PATIENT_AXES, axes, strict=True) if axis in options.flips)
-        prediction = super().predict(volume, replace(options, flips=flips), progress, cancelled)
+        prediction = super().predict(volume, replace(options, flips=flips), progress, cancelled, partly)
         return replace(prediction, notes=(*prediction.notes, *self._notes, *self._said_about(volume)))
 
     def _said_about(self, volume: Volume) -> tuple[str, ...]:
@@ -101,12 +102,17 @@ class ForeignPredictor(Predictor):
         )
 
     def _answer_of(
-        self, volume: Volume, options: PredictOptions, progress: Progress | None, cancelled: CancelCheck | None
+        self,
+        volume: Volume,
+        options: PredictOptions,
+        progress: Progress | None,
+        cancelled: CancelCheck | None,
+        partly: Partly | None,
     ) -> Answer:
         processed = self._preprocessed(volume, cancelled)
         padded = self._windows.padded(processed)
         image = np.asarray(padded.data, dtype=np.float32)
-        answer = self.answer(image, padded.grid, volume.grid, options, progress, cancelled)
+        answer = self.answer(image, padded.grid, volume.grid, options, progress, cancelled, partly)
         box = box_on(box_of((0, 0, 0), processed.grid.shape), processed.grid, volume.grid)
         return answer.cut(box).in_box(box, volume.grid.shape)
 
