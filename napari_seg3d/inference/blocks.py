@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
 from itertools import groupby, product
 from typing import TYPE_CHECKING
 
@@ -73,8 +72,8 @@ def blocks(
     # Everything from here on is in the order rows, columns, the rest.
     order = [*axes, *(axis for axis in range(len(tiling.sides)) if axis not in axes)]
     back = [order.index(axis) for axis in range(len(order))]
-    every_start, every_weight = tiling.starts, tiling.weights()
-    starts, weights = [every_start[axis] for axis in order], [every_weight[axis] for axis in order]
+    lattice = _Lattice(tiling, order)
+    starts = lattice.starts
     window, sides = [tiling.window[axis] for axis in order], [tiling.padded[axis] for axis in order]
     image = [tiling.place[axis] for axis in order]
     rows = _rows(starts[0])
@@ -89,21 +88,16 @@ def blocks(
         for one, *rest in product(rows[row], *(range(len(along)) for along in starts[2:]))
     ]
 
-    def corner_of(number: Sequence[int]) -> tuple[int, ...]:
-        first = [along[at] for along, at in zip(starts, number, strict=True)]
-        return tuple(first[axis] for axis in back)
-
-    answers = asked.of([corner_of(number) for _, _, number in numbers], tiling.window, watch)
+    places = [lattice.place(number) for _, _, number in numbers]
+    answers = asked.of([tuple(place[axis] for axis in back) for place in places], watch)
     for (row, column), windows in groupby(zip(numbers, answers, strict=True), key=lambda one: one[0][:2]):
         for (_, _, number), logits in windows:
             if band is None or later is None:
                 band = logits.new_zeros((*logits.shape[:2], span, window[1], *sides[2:]))
                 later = logits.new_zeros((*logits.shape[:2], reached, *sides[1:]))
-            weight = reduce(np.multiply.outer, [along[at] for along, at in zip(weights, number, strict=True)])
-            above = starts[0][number[0]] - first_row[row]
-            rest = [slice(starts[axis][number[axis]], starts[axis][number[axis]] + window[axis]) for axis in range(2, len(sides))]
-            turned = logits.permute(0, 1, *(2 + axis for axis in order))
-            band[(*_EVERY, slice(above, above + window[0]), slice(None), *rest)].addcmul_(turned, logits.new_tensor(weight))
+            place = lattice.place(number)
+            target = (*_EVERY, _moved(place[0], -first_row[row]), slice(None), *place[2:])
+            band[target].addcmul_(logits.permute(0, 1, *(2 + axis for axis in order)), lattice.weights(number))
         assert band is not None  # a column has at least one window
         assert later is not None
         planes, columns = _free(first_row, row, sides[0]), _free(starts[1], column, sides[1])
@@ -113,6 +107,7 @@ def blocks(
             done[:, :, :reached] += later[:, :, :, columns]
         if row + 1 < len(rows):
             later[:, :, :, columns] = done[:, :, height : window[0]]
+        done[:, :, :height] /= lattice.total([planes, columns, *(slice(0, side) for side in sides[2:])])
         # In pieces, because whoever gets a block makes some copies of it; the same in each row.
         most = max(1, _MOST_NUMBERS // band[:, :, :, 0].numel())
         for piece in (slice(at, min(at + most, columns.stop)) for at in range(columns.start, columns.stop, most)):
@@ -129,6 +124,45 @@ def blocks(
             piece = slice(start, min(start + width, kept))
             band[:, :, :, piece] = band[:, :, :, _moved(piece, width)]
         band[:, :, :, kept:] = 0
+
+
+class _Lattice:
+    """The windows of a tiling, with its axes in another order."""
+
+    def __init__(self, tiling: Tiling, order: Sequence[int]) -> None:
+        every = tiling.starts
+        self.starts = [every[axis] for axis in order]
+        self._window = [tiling.window[axis] for axis in order]
+        self._order, self._back = order, [order.index(axis) for axis in range(len(order))]
+        self._weights = tiling.weights()
+
+    def place(self, number: Sequence[int]) -> Place:
+        """Return where a window lies."""
+        firsts = [along[at] for along, at in zip(self.starts, number, strict=True)]
+        return tuple(slice(first, first + side) for first, side in zip(firsts, self._window, strict=True))
+
+    def weights(self, number: Sequence[int]) -> torch.Tensor:
+        """Return its weights."""
+        import torch
+
+        return torch.from_numpy(self._weights([number[axis] for axis in self._back])).permute(*self._order)
+
+    def total(self, box: Sequence[slice]) -> torch.Tensor:
+        """Return the sum of the weights of all windows in a box."""
+        import torch
+
+        total = torch.zeros([part.stop - part.start for part in box])
+        reach = [
+            [number for number, start in enumerate(along) if start < part.stop and start + side > part.start]
+            for along, side, part in zip(self.starts, self._window, box, strict=True)
+        ]
+        for number in product(*reach):
+            place = self.place(number)
+            shared = [_common(one, other) for one, other in zip(place, box, strict=True)]
+            target = tuple(_moved(part, -whole.start) for part, whole in zip(shared, box, strict=True))
+            source = tuple(_moved(part, -whole.start) for part, whole in zip(shared, place, strict=True))
+            total[target] += self.weights(number)[source]
+        return total
 
 
 def _rows(starts: list[int]) -> list[list[int]]:
@@ -175,9 +209,8 @@ class _Asked:
         self._network, self._padded, self._lowest = network, padded, lowest
         self._empty: torch.Tensor | None = None
 
-    def of(self, corners: Sequence[tuple[int, ...]], window: tuple[int, ...], watch: Watch) -> Iterator[torch.Tensor]:
-        """Yield the answer for the window at each corner; the next one is computed while this one is used."""
-        boxes = [tuple(slice(at, at + side) for at, side in zip(corner, window, strict=True)) for corner in corners]
+    def of(self, boxes: Sequence[Place], watch: Watch) -> Iterator[torch.Tensor]:
+        """Yield the answer for each window; the next one is computed while this one is used."""
         with ThreadPoolExecutor(1, thread_name_prefix="network") as thread:
             following = thread.submit(self, boxes[0])
             for number in watch.over(range(len(boxes))):
