@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ from napari_seg3d.inference.home import Answer, Partly, Wanted, bring_blocks_hom
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
 from napari_seg3d.inference.postprocess import Rules, postprocessed, rules_beside
+from napari_seg3d.inference.seeing import is_coarse, seen_for, windows_of
 from napari_seg3d.inference.slices import slice_probabilities, slice_slabs, window_count
-from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated
-from napari_seg3d.networks import build_network, network_info
+from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Watch, activated
+from napari_seg3d.networks import build_network
 from napari_seg3d.networks.planes import AXIS, Plane
 from napari_seg3d.transforms import Pipeline, channels_after, preprocess
 from napari_seg3d.volumes import Box, Grid, Label, Volume, box_of, crop, crop_grid, fault_of, smallest_integer
@@ -329,13 +330,17 @@ class Predictor:
         """
         region = options.region
         if region is not None:
-            part, seen, told = crop_grid(native, region), self._seen_for(region, grid, native, options), _within(region, partly)
+            part, seen, told = (
+                crop_grid(native, region),
+                seen_for(region, self.spec, grid, native, options),
+                _within(region, partly),
+            )
             options = replace(options, region=None)
             inside = self.answer(image[(slice(None), *seen)], crop_grid(grid, seen), part, options, progress, cancelled, told)
             return inside.in_box(region, native.shape)
         targets, channels = self.spec.targets, self.spec.channels
         wanted = Wanted(options.probabilities, options.uncertainty)
-        if self._is_coarse or (self.spec.network.dims == 2 and len(self.spec.planes) > 1):
+        if is_coarse(self.spec) or (self.spec.network.dims == 2 and len(self.spec.planes) > 1):
             probabilities, grid = self.probabilities(image, grid, options, progress, cancelled)
             return bring_home(probabilities, grid, native, targets, wanted, channels)
         if self.spec.network.dims == 2:  # slices come in the order of their plane
@@ -343,7 +348,7 @@ class Predictor:
         else:  # rows along the longest axis: then least is kept of their probabilities
             longest = np.argsort(image.shape[1:], kind="stable")[::-1]
             axes = int(longest[0]), int(longest[1])
-        found = self._blocks(image, options, progress, cancelled, axes)
+        found = self.computer.beside(self._blocks(image, options, progress, cancelled, axes))
         return bring_blocks_home(found, grid, native, targets, axes, wanted, channels, partly)
 
     def probabilities(
@@ -368,7 +373,7 @@ class Predictor:
         Grid
             That of the image, or the coarser one of such a network.
         """
-        spec, tile = self.spec, self._tile(options)
+        spec, tile = self.spec, windows_of(self.spec, options)
         if spec.network.dims == 2:
             networks = partial(self._computed_in, count=image.shape[1], options=options)
             seen = slice_probabilities(
@@ -378,7 +383,7 @@ class Predictor:
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
         network = self._computed_in(None, len(tiling.corners), options)
-        if self._is_coarse:
+        if is_coarse(self.spec):
             padded = tiling.pad(image[np.newaxis], lowest)
             logits = next(network(padded) for _ in watch.over(tiling.corners))
             grid = coarse_grid(grid, tiling, logits.shape[2:])
@@ -395,7 +400,7 @@ class Predictor:
         axes: tuple[int, int],
     ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
         """Yield the probabilities ``(channels, i, j, k)`` of blocks along two axes, and where each lies."""
-        spec, tile = self.spec, self._tile(options)
+        spec, tile = self.spec, windows_of(self.spec, options)
         if spec.network.dims == 2:
             plane = spec.planes[0]
             watch = Watch(window_count(image, plane, tile), progress, cancelled)
@@ -407,33 +412,6 @@ class Predictor:
         network = self._computed_in(None, len(tiling.corners), options)
         for box, logits in blocks(network, image[np.newaxis], tiling, lowest, watch, axes):
             yield box, activated(logits, spec.targets, spec.channels)[0].numpy()
-
-    def _tile(self, options: PredictOptions) -> Callable[[tuple[int, ...]], Tiling]:
-        """Return what lays the windows for images or slices with the given sides."""
-        dims = self.spec.network.dims
-        if self._sees_whole(options):
-            return partial(Tiling.whole, divisor=self.spec.network.divisor[:dims])
-        return partial(Tiling, window=self.spec.patch_size[:dims], overlap=options.overlap, blending=options.blending)
-
-    def _sees_whole(self, options: PredictOptions) -> bool:
-        return self._is_coarse or (self.spec.mode if options.mode == "auto" else options.mode) == "whole"
-
-    def _seen_for(self, region: Box, grid: Grid, native: Grid, options: PredictOptions) -> Box:
-        """Return the part of the preprocessed scan that the network sees to answer for a region of the native one."""
-        spec, whole = self.spec, self._sees_whole(options)
-        around = [spec.context] * 3
-        for plane in spec.planes if spec.network.dims == 2 else (None,):
-            in_plane = [axis for axis in range(3) if plane is None or axis != AXIS[plane]]
-            for axis, side in zip(in_plane, spec.patch_size, strict=False):
-                around[axis] = max(around[axis], grid.shape[axis] if whole else side // 2)
-        box = box_on(region, native, grid)
-        first = [max(0, side.start - more) for side, more in zip(box, around, strict=True)]
-        last = [min(end, side.stop + more) for side, more, end in zip(box, around, grid.shape, strict=True)]
-        return box_of(first, last)
-
-    @property
-    def _is_coarse(self) -> bool:
-        return network_info(self.spec.network.name).answers != "voxels"
 
     def _answer_of(
         self,

@@ -86,7 +86,7 @@ def slice_slabs(
     The parameters are those of `slice_probabilities`, with the network of this plane; `watch` is told of each window of each batch of slices.
     """
     slices, lowest = as_slices(image, plane), float(image.min())
-    tiling, at_once = tile(slices.shape[1:3]), _at_once(slices.shape[1:3], tile)
+    tiling, at_once = tile(slices.shape[1:3]), slices_at_once(slices.shape[1:3], tile)
     for first in range(0, slices.shape[3], at_once):
         batch = range(slices.shape[3])[first : first + at_once]
         seen = np.stack([with_context(slices, index, context) for index in batch])
@@ -100,9 +100,10 @@ def window_count(image: NDArray[np.float32], plane: Plane, tile: Callable[[tuple
     """Return of how many windows a watch over one plane's slices is told."""
     slices = as_slices(image, plane)
     sides = slices.shape[1:3]
-    batches: int = math.ceil(slices.shape[3] / _at_once(sides, tile))
+    batches: int = math.ceil(slices.shape[3] / slices_at_once(sides, tile))
     return len(tile(sides).corners) * batches
 
 
-def _at_once(sides: tuple[int, ...], tile: Callable[[tuple[int, ...]], Tiling]) -> int:
+def slices_at_once(sides: tuple[int, ...], tile: Callable[[tuple[int, ...]], Tiling]) -> int:
+    """Return how many slices with the given sides go through the network together."""
     return max(1, _PIXELS_AT_ONCE // int(np.prod(tile(sides).window)))
