@@ -21,7 +21,7 @@ _LONGEST = 1 << 24
 _DEFAULT_AXES = "tczyx"  # before version 0.3
 _TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 #: RFC 4: where an axis runs to, as a patient axis (R, A, S) and a sign.
-_DIRECTIONS = {
+DIRECTIONS = {
     "left-to-right": (0, 1),
     "right-to-left": (0, -1),
     "posterior-to-anterior": (1, 1),
@@ -145,7 +145,7 @@ def layout(path: Path, multiscale: Json, shape: Sequence[int]) -> Layout:
     named = {axes[number].name: number for number in space}
     ijk = tuple(named[name] for name in "xyz" if name in named)
     ijk = ijk if len(ijk) == len(space) else tuple(space[::-1])
-    given = [_DIRECTIONS[axes[axis].orientation] for axis in ijk if axes[axis].orientation in _DIRECTIONS]
+    given = [DIRECTIONS[axes[axis].orientation] for axis in ijk if axes[axis].orientation in DIRECTIONS]
     is_oriented = len({direction for direction, _ in given}) == 3
     return Layout(axes, ijk, front[0] if front else None, tuple(given) if is_oriented else _AS_STORED, is_oriented)
 
