@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from napari_seg3d.errors import ModelError
 from napari_seg3d.inference.device import is_out_of_memory
 from napari_seg3d.inference.engines import EngineName, Engines
+from napari_seg3d.inference.stopping import asking
+from napari_seg3d.inference.windows import CancelCheck
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +51,7 @@ class Computer:
             return "OpenVINO"
         return f"torch ({engines.note})" if engines is not None and engines.note else "torch"
 
-    def forward(self, images: NDArray[np.float32], count: int = 1) -> torch.Tensor:
+    def forward(self, images: NDArray[np.float32], count: int = 1, cancelled: CancelCheck | None = None) -> torch.Tensor:
         """Return the logits of images.
 
         Parameters
@@ -58,6 +60,8 @@ class Computer:
             float32.
         count : int
             About how many such images there will be: compiling must be worth it.
+        cancelled : callable, optional
+            Asked between the layers of the network.
 
         Returns
         -------
@@ -70,10 +74,12 @@ class Computer:
             The memory does not hold what is computed of a single image.
         ConfigError
             OpenVINO was asked for and is not installed, or cannot compute this network.
+        Cancelled
+            `cancelled` returned True.
         """
         if self._engines is None:
-            return self._with_torch(images)
-        return self._engines.engine_for(images.shape, count).forward(images)
+            return self._with_torch(images, cancelled)
+        return self._engines.engine_for(images.shape, count, cancelled).forward(images, cancelled)
 
     def beside(self, parts: Iterator[T]) -> Iterator[T]:
         """Yield the parts of an answer, which torch puts together while the next windows are computed.
@@ -92,10 +98,10 @@ class Computer:
         finally:
             torch.set_num_threads(threads)
 
-    def _with_torch(self, images: NDArray[np.float32]) -> torch.Tensor:
+    def _with_torch(self, images: NDArray[np.float32], cancelled: CancelCheck | None = None) -> torch.Tensor:
         """Compute images with torch; where the memory does not hold them, fewer at once, then on the CPU."""
         try:
-            return self._on_device(images)
+            return self._on_device(images, cancelled)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -105,15 +111,15 @@ class Computer:
             torch.cuda.empty_cache()
         if len(images) > 1:
             half = len(images) // 2
-            return torch.cat([self._with_torch(images[:half]), self._with_torch(images[half:])])
+            return torch.cat([self._with_torch(part, cancelled) for part in (images[:half], images[half:])])
         if self._accelerator != "cpu":
             self._accelerator, self._precision, self.stepped_down = "cpu", "32", True
             self.network.to("cpu")
-            return self._with_torch(images)
+            return self._with_torch(images, cancelled)
         sides = " x ".join(str(side) for side in images.shape[2:])
         raise ModelError(f"The memory does not hold what the network computes of {sides} voxels.", _LESS)
 
-    def _on_device(self, images: NDArray[np.float32]) -> torch.Tensor:
+    def _on_device(self, images: NDArray[np.float32], cancelled: CancelCheck | None) -> torch.Tensor:
         import torch
 
         # What is mapped from a file may not be written to, and torch wants no such array.
@@ -122,5 +128,5 @@ class Computer:
         batch = batch.to(self._accelerator, memory_format=layout)
         dtype = torch.float16 if self._precision == "16" else torch.bfloat16
         # Not inference mode: its tensors could not be changed in place by whoever gets them.
-        with torch.no_grad(), torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
+        with torch.no_grad(), asking(cancelled), torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
             return self.network(batch).float().cpu()  # type: ignore[no-any-return]

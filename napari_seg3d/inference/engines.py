@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.errors import ConfigError
+from napari_seg3d.errors import Cancelled, ConfigError
 from napari_seg3d.files import user_folder
 from napari_seg3d.inference.offline import import_openvino
+from napari_seg3d.inference.stopping import StoppableForward, asking
+from napari_seg3d.inference.windows import CancelCheck
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 EngineName = Literal["auto", "torch", "openvino"]
 #: Fewer windows than this take torch less time than OpenVINO needs to get ready.
 WORTH_COMPILING = 8
+_MILLISECONDS_BETWEEN_LOOKS = 50
 _log = logging.getLogger(__name__)
 
 
@@ -32,14 +35,14 @@ class Engine:
     ----------
     name : {"torch", "openvino"}
         Which one.
-    forward : callable
-        Images ``(N, C, *sides)`` to logits ``(N, channels, *sides)``, float32 and on the CPU.
+    forward : StoppableForward
+        What computes it.
     seconds : float
         What a window took when it was measured; NaN where it was not.
     """
 
     name: Literal["torch", "openvino"]
-    forward: Callable[[NDArray[np.float32]], torch.Tensor]
+    forward: StoppableForward
     seconds: float = float("nan")
 
 
@@ -50,7 +53,7 @@ class Engines:
     ----------
     network : torch module
         In evaluation mode.
-    torch_forward : callable
+    torch_forward : StoppableForward
         What computes it with torch.
     precision : {"32", "bf16"}
         Of both.
@@ -61,7 +64,7 @@ class Engines:
     def __init__(
         self,
         network: torch.nn.Module,
-        torch_forward: Callable[[NDArray[np.float32]], torch.Tensor],
+        torch_forward: StoppableForward,
         precision: str,
         wish: EngineName,
     ) -> None:
@@ -73,25 +76,27 @@ class Engines:
         #: The engine that computed last.
         self.last: Engine | None = None
 
-    def engine_for(self, shape: tuple[int, ...], count: int) -> Engine:
+    def engine_for(self, shape: tuple[int, ...], count: int, cancelled: CancelCheck | None = None) -> Engine:
         """Return the engine for `count` images of a shape ``(N, C, *sides)``.
 
         Raises
         ------
         ConfigError
             OpenVINO was asked for and is not installed, or cannot compute this network.
+        Cancelled
+            `cancelled` returned True while they were measured.
         """
         if self._wish == "torch" or (self._wish == "auto" and count < WORTH_COMPILING and shape not in self._chosen):
             self.last = Engine("torch", self._torch)
         else:
             if shape not in self._chosen:
-                self._chosen[shape] = self._choose(shape)
+                self._chosen[shape] = self._choose(shape, cancelled)
             self.last = self._chosen[shape]
         return self.last
 
-    def _choose(self, shape: tuple[int, ...]) -> Engine:
+    def _choose(self, shape: tuple[int, ...], cancelled: CancelCheck | None) -> Engine:
         try:
-            compiled = _compiled(self._network, shape, self._precision)
+            compiled = _compiled(self._network, shape, self._precision, cancelled)
         except ConfigError as error:
             if self._wish == "openvino":
                 raise
@@ -101,40 +106,53 @@ class Engines:
         if self._wish == "openvino":
             return Engine("openvino", compiled)
         engines = [Engine("torch", self._torch), Engine("openvino", compiled)]
-        measured = [Engine(engine.name, engine.forward, _seconds(engine.forward, shape)) for engine in engines]
+        measured = [Engine(engine.name, engine.forward, _seconds(engine.forward, shape, cancelled)) for engine in engines]
         return min(measured, key=lambda engine: engine.seconds)
 
 
-def _compiled(network: torch.nn.Module, shape: tuple[int, ...], precision: str) -> Callable[[NDArray[np.float32]], Any]:
+def _compiled(
+    network: torch.nn.Module, shape: tuple[int, ...], precision: str, cancelled: CancelCheck | None
+) -> StoppableForward:
     """Return the network as OpenVINO computes it for images of one shape; what it compiled is kept on the disk."""
     import torch
 
     openvino = import_openvino()
     try:
-        with torch.no_grad():
-            model = openvino.convert_model(network, example_input=torch.zeros(shape), input=[openvino.PartialShape(list(shape))])
+        # Traced here, because OpenVINO would have it computed three times for that, and nothing could stop it.
+        with torch.no_grad(), asking(cancelled):
+            traced = torch.jit.trace(network, torch.zeros(shape), check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+        model = openvino.convert_model(traced, input=[openvino.PartialShape(list(shape))])
         core = openvino.Core()
         core.set_property({"CACHE_DIR": str(user_folder("cache") / "openvino")})
         hint = openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32
         request = core.compile_model(
             model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         ).create_infer_request()
+    except Cancelled:
+        raise
     except Exception as error:  # it raises whatever its C++ does
         raise ConfigError(
             f"OpenVINO cannot compute this network ({str(error).strip().splitlines()[0][:200]}).", "Choose torch as the engine."
         ) from error
 
-    def forward(images: NDArray[np.float32]) -> torch.Tensor:
+    def forward(images: NDArray[np.float32], cancelled: CancelCheck | None = None) -> torch.Tensor:
+        seen = np.ascontiguousarray(images)  # the request makes no copy of it: it must live until the end
+        request.start_async({0: seen}, share_inputs=True)
+        while not request.wait_for(_MILLISECONDS_BETWEEN_LOOKS):
+            if cancelled is not None and cancelled():
+                request.cancel()
+                with contextlib.suppress(RuntimeError):  # it says that it was cancelled; until then it is busy
+                    request.wait()
+                raise Cancelled("The prediction was cancelled.")
         # The request keeps its memory: the answer is copied before the next one overwrites it.
-        answer = request.infer({0: np.ascontiguousarray(images)}, share_inputs=True)[0]
-        return torch.from_numpy(np.array(answer, dtype=np.float32))
+        return torch.from_numpy(np.array(request.get_output_tensor(0).data, dtype=np.float32))
 
     return forward
 
 
-def _seconds(forward: Callable[[NDArray[np.float32]], Any], shape: tuple[int, ...]) -> float:
+def _seconds(forward: StoppableForward, shape: tuple[int, ...], cancelled: CancelCheck | None) -> float:
     images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    forward(images)
+    forward(images, cancelled)
     start = time.perf_counter()
-    forward(images)
+    forward(images, cancelled)
     return time.perf_counter() - start

@@ -375,14 +375,14 @@ class Predictor:
         """
         spec, tile = self.spec, windows_of(self.spec, options)
         if spec.network.dims == 2:
-            networks = partial(self._computed_in, count=image.shape[1], options=options)
+            networks = partial(self._computed_in, count=image.shape[1], options=options, cancelled=cancelled)
             seen = slice_probabilities(
                 networks, image, spec.planes, spec.context, tile, spec.targets, spec.channels, progress, cancelled
             )
             return seen, grid
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
-        network = self._computed_in(None, len(tiling.corners), options)
+        network = self._computed_in(None, len(tiling.corners), options, cancelled)
         if is_coarse(self.spec):
             padded = tiling.pad(image[np.newaxis], lowest)
             logits = next(network(padded) for _ in watch.over(tiling.corners))
@@ -404,12 +404,12 @@ class Predictor:
         if spec.network.dims == 2:
             plane = spec.planes[0]
             watch = Watch(window_count(image, plane, tile), progress, cancelled)
-            network = self._computed_in(plane, image.shape[1], options)
+            network = self._computed_in(plane, image.shape[1], options, cancelled)
             yield from slice_slabs(network, image, plane, spec.context, tile, spec.targets, spec.channels, watch)
             return
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
-        network = self._computed_in(None, len(tiling.corners), options)
+        network = self._computed_in(None, len(tiling.corners), options, cancelled)
         for box, logits in blocks(network, image[np.newaxis], tiling, lowest, watch, axes):
             yield box, activated(logits, spec.targets, spec.channels)[0].numpy()
 
@@ -449,7 +449,7 @@ class Predictor:
                 f"The scan is a single {flat[0]} slice, and the model sees {' and '.join(self.spec.planes)} ones.",
                 "Choose a model that was trained on such slices.",
             )
-        processed, _ = preprocess(self.pipeline, volume)
+        processed, _ = preprocess(self.pipeline, volume, cancelled=cancelled)
         if cancelled is not None and cancelled():
             raise Cancelled("The prediction was cancelled.")
         return processed
@@ -487,14 +487,18 @@ class Predictor:
         names = tuple(name for _, name in sorted(self.labels.items()))
         return ("background", *names) if self.spec.targets == "exclusive" else names
 
-    def _computed_in(self, plane: Plane | None, count: int, options: PredictOptions) -> Forward:
+    def _computed_in(
+        self, plane: Plane | None, count: int, options: PredictOptions, cancelled: CancelCheck | None = None
+    ) -> Forward:
         """Return what computes the network for about `count` windows, of a plane or of volumes: the engine, and its mirror images."""
         in_plane = [axis for axis in range(3) if plane is None or axis != AXIS[plane]]
         flipped = [place for place, axis in enumerate(in_plane) if PATIENT_AXES[axis] in options.flips]
-        return mirrored(partial(self._logits, count=count), flipped, self.spec.targets, measured=options.uncertainty)
+        return mirrored(
+            partial(self._logits, count=count, cancelled=cancelled), flipped, self.spec.targets, measured=options.uncertainty
+        )
 
-    def _logits(self, images: NDArray[np.float32], count: int) -> torch.Tensor:
-        logits = self.computer.forward(images, count)
+    def _logits(self, images: NDArray[np.float32], count: int, cancelled: CancelCheck | None) -> torch.Tensor:
+        logits = self.computer.forward(images, count, cancelled)
         return logits if self.temperature == 1 else logits / self.temperature
 
 

@@ -17,7 +17,7 @@ def _network(dims: int, name: str = "dynunet") -> torch.nn.Module:
 
 
 def _torch_forward(network: torch.nn.Module):
-    def forward(images: np.ndarray) -> torch.Tensor:
+    def forward(images: np.ndarray, cancelled=None) -> torch.Tensor:
         with torch.no_grad():
             return network(torch.from_numpy(images))
 

@@ -139,9 +139,9 @@ class _Told(Computer):
         super().__init__(network, accelerator, precision, engine)
         self._name = name
 
-    def forward(self, images: NDArray[np.float32], count: int = 1) -> torch.Tensor:
+    def forward(self, images: NDArray[np.float32], count: int = 1, cancelled: CancelCheck | None = None) -> torch.Tensor:
         try:
-            return super().forward(images, count)
+            return super().forward(images, count, cancelled)
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             sides = " x ".join(str(side) for side in images.shape[2:])
             raise ModelError(
