@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.inference.blocks import Place
+from napari_seg3d.inference.stopping import stop_if
+from napari_seg3d.inference.windows import CancelCheck
 from napari_seg3d.volumes import Box, Grid, Volume, box_of, crop_grid, lattice_offset, resample, smallest_integer
 
 #: Told of a part of a scan that is decided: its box, and the labels in it, in the voxel order of the scan.
@@ -88,6 +90,7 @@ def bring_home(
     targets: Literal["exclusive", "overlapping"],
     wanted: Wanted = Wanted(),
     channels: int | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> Answer:
     """Return what is where on the scan's own grid.
 
@@ -107,13 +110,20 @@ def bring_home(
         What is returned beside the labels.
     channels : int, optional
         How many channels are probabilities; one more is the mean entropy of several answers, as `mirrored` gives it. Left out: all.
+    cancelled : callable, optional
+        Asked before each channel.
 
     Returns
     -------
     Answer
         On `native`. Outside of the preprocessed grid is background.
+
+    Raises
+    ------
+    Cancelled
+        `cancelled` returned True.
     """
-    return _decided(probabilities, grid, native.canonical(), targets, wanted, channels).on(native)
+    return _decided(probabilities, grid, native.canonical(), targets, wanted, channels, cancelled).on(native)
 
 
 def bring_blocks_home(
@@ -125,19 +135,20 @@ def bring_blocks_home(
     wanted: Wanted = Wanted(),
     channels: int | None = None,
     partly: Partly | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> Answer:
     """As `bring_home`, of probabilities that come block after block, so that all of them never exist at once.
 
     Parameters
     ----------
-    blocks, grid, native, targets, axes, wanted, channels
+    blocks, grid, native, targets, axes, wanted, channels, cancelled
         As for `blocks_home`.
     partly : callable, optional
         Told of each box of the scan that is decided.
     """
     canonical = native.canonical()
     answer: Answer | None = None
-    for box, found in blocks_home(blocks, grid, canonical, targets, axes, wanted, channels):
+    for box, found in blocks_home(blocks, grid, canonical, targets, axes, wanted, channels, cancelled):
         if answer is None:
             blank = {name: np.zeros((len(array), *canonical.shape), array.dtype) for name, array in found.arrays.items()}
             answer = Answer(**blank)
@@ -158,6 +169,7 @@ def blocks_home(
     axes: tuple[int, int] = (0, 1),
     wanted: Wanted = Wanted(),
     channels: int | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> Iterator[tuple[Box, Answer]]:
     """Yield what is where in box after box of the scan, each as soon as the blocks so far decide it.
 
@@ -170,7 +182,7 @@ def blocks_home(
         Where all of them together lie.
     canonical : Grid
         The scan's own grid, in canonical order.
-    targets, wanted, channels
+    targets, wanted, channels, cancelled
         As for `bring_home`.
     axes : two ints
         Along which the blocks follow one another.
@@ -187,7 +199,7 @@ def blocks_home(
     if rows is None or columns is None:
         # Axes of the two that are not parallel: a plane of the scan meets all blocks.
         whole = box_of((0, 0, 0), canonical.shape)
-        yield whole, _decided(_joined(blocks, grid), grid, canonical, targets, wanted, channels)
+        yield whole, _decided(_joined(blocks, grid), grid, canonical, targets, wanted, channels, cancelled)
         return
     seams = _Seams(axes)
     for place, block in blocks:
@@ -201,7 +213,8 @@ def blocks_home(
         part = [slice(0, side) for side in canonical.shape]
         part[rows.axis], part[columns.axis] = rows.part, columns.part
         i, j, k = part
-        yield (i, j, k), _decided(seen, crop_grid(grid, known), crop_grid(canonical, (i, j, k)), targets, wanted, channels)
+        inside = crop_grid(canonical, (i, j, k))
+        yield (i, j, k), _decided(seen, crop_grid(grid, known), inside, targets, wanted, channels, cancelled)
 
 
 class _Way:
@@ -294,10 +307,11 @@ def _decided(
     targets: Literal["exclusive", "overlapping"],
     wanted: Wanted,
     channels: int | None,
+    cancelled: CancelCheck | None,
 ) -> Answer:
     """Return the answer on the grid `canonical`."""
     count = len(probabilities) if channels is None else channels
-    return decided(_channels_on(probabilities, grid, canonical), count, canonical.shape, targets, wanted)
+    return decided(_channels_on(probabilities, grid, canonical, cancelled), count, canonical.shape, targets, wanted)
 
 
 def decided(
@@ -381,12 +395,15 @@ def entropy_of_channel(probability: NDArray[np.float32], targets: Literal["exclu
     return np.asarray(entropy, dtype=np.float32)
 
 
-def _channels_on(probabilities: NDArray[np.float32], grid: Grid, canonical: Grid) -> Iterator[NDArray[np.float32]]:
+def _channels_on(
+    probabilities: NDArray[np.float32], grid: Grid, canonical: Grid, cancelled: CancelCheck | None
+) -> Iterator[NDArray[np.float32]]:
     """Yield each channel on the grid `canonical`."""
     known = Volume(probabilities, grid.affine).canonical()
     offset = lattice_offset(known.grid, canonical)
     if offset is None:
         for channel in probabilities:
+            stop_if(cancelled)
             yield resample(Volume(channel[np.newaxis], grid.affine), canonical)[0]
         return
     # The same voxels, perhaps cropped or padded.
@@ -396,6 +413,7 @@ def _channels_on(probabilities: NDArray[np.float32], grid: Grid, canonical: Grid
         slice(max(0, -first), max(0, min(last, side) - first)) for (first, last), side in zip(ends, canonical.shape, strict=True)
     )
     for channel in known.data:
+        stop_if(cancelled)
         whole = np.zeros(canonical.shape, dtype=np.float32)
         whole[target] = channel[inside]
         yield whole

@@ -342,14 +342,14 @@ class Predictor:
         wanted = Wanted(options.probabilities, options.uncertainty)
         if is_coarse(self.spec) or (self.spec.network.dims == 2 and len(self.spec.planes) > 1):
             probabilities, grid = self.probabilities(image, grid, options, progress, cancelled)
-            return bring_home(probabilities, grid, native, targets, wanted, channels)
+            return bring_home(probabilities, grid, native, targets, wanted, channels, cancelled)
         if self.spec.network.dims == 2:  # slices come in the order of their plane
             axes = AXIS[self.spec.planes[0]], (AXIS[self.spec.planes[0]] + 1) % 3
         else:  # rows along the longest axis: then least is kept of their probabilities
             longest = np.argsort(image.shape[1:], kind="stable")[::-1]
             axes = int(longest[0]), int(longest[1])
         found = self.computer.beside(self._blocks(image, options, progress, cancelled, axes))
-        return bring_blocks_home(found, grid, native, targets, axes, wanted, channels, partly)
+        return bring_blocks_home(found, grid, native, targets, axes, wanted, channels, partly, cancelled)
 
     def probabilities(
         self,
