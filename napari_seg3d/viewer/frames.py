@@ -14,7 +14,7 @@ import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
-from napari_seg3d.volumes import Grid, Volume, resample
+from napari_seg3d.volumes import Box, Grid, Volume, box_of, crop_grid, resample
 
 _LETTERS = ("LR", "PA", "IS")  # towards minus and plus x, y and z
 # An axis that leans by more than this share towards a second direction has both letters.
@@ -124,9 +124,40 @@ class Placement:
         found = resample(volume, target, "nearest" if is_labels else "linear", outside)
         return found.reshape((*data.shape[:-3], *self.shown.shape))
 
+    def put(self, shown: NDArray[np.generic], labels: NDArray[np.generic], box: Box) -> None:
+        """Bring one box of labels to the display, as `to_display` does all of them.
+
+        Parameters
+        ----------
+        shown : array of shape (x, y, z)
+            The labels of the display, which change.
+        labels : array of shape (I, J, K)
+            Those of the file.
+        box : tuple of slice
+            What is new in `labels`.
+        """
+        if not self.is_resampled:
+            self._local.from_canonical(shown)[box] = labels[box]
+            return
+        target = Grid(self.shown.shape, self.frame.to_patient @ self.shown.affine)
+        beside = _box_around(box, self.grid, target)
+        # A box that lies askew on the screen has neighbours in its corners, which must not be wiped out.
+        seen = _box_around(beside, target, self.grid)
+        part = Volume(labels[seen][np.newaxis], crop_grid(self.grid, seen).affine, "labels")
+        shown[beside] = resample(part, crop_grid(target, beside), "nearest")[0]
+
     def from_display(self, data: NDArray[np.generic]) -> NDArray[np.generic]:
         """Return labels ``(x, y, z)`` of the display as ``(I, J, K)`` of the file; the nearest ones, where voxels do not coincide."""
         if not self.is_resampled:
             return self._local.from_canonical(data)
         shown = Volume(data[np.newaxis], self.frame.to_patient @ self.shown.affine, "labels")
         return resample(shown, self.grid, "nearest")[0]
+
+
+def _box_around(box: Box, grid: Grid, other: Grid) -> Box:
+    """Return the box of `other` that holds a box of `grid`, and a voxel more on each side."""
+    ends = np.array(np.meshgrid(*[(side.start - 1, side.stop) for side in box])).reshape(3, -1).T
+    places = np.linalg.solve(other.affine, np.c_[grid.to_world(ends), np.ones(len(ends))].T)[:3]
+    first = np.maximum(np.floor(places.min(axis=1)) - 1, 0)
+    last = np.minimum(np.ceil(places.max(axis=1)) + 2, other.shape)
+    return box_of(first, last)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.layers import Image, Labels, Shapes
+from napari.layers import Image, Labels, Layer, Shapes
 from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import EngineName, Ensemble, Prediction, PredictOptions, Predictor, load_models, model_files
+from napari_seg3d.viewer.half_made import HalfMade, masks_of
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import at_time, native_of
 from napari_seg3d.viewer.region import drawn_region
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.viewer.stage import Picture, Stage
-from napari_seg3d.volumes import Volume
+from napari_seg3d.volumes import Label
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -38,6 +39,8 @@ class PredictionModel(QObject):
         self._viewer, self._stage = viewer, stage
         self.error: Seg3dError | None = None
         self.job: Job | None = None
+        self._half_made: HalfMade | None = None
+        self._selected: set[Layer] = set()  # when the prediction began
         self._warm: tuple[tuple[tuple[tuple[Path, float], ...], EngineName], Predictor | Ensemble] | None = None
         self._results: weakref.WeakKeyDictionary[Image, list[Labels]] = weakref.WeakKeyDictionary()
         self._maps: weakref.WeakKeyDictionary[Image, list[Image]] = weakref.WeakKeyDictionary()
@@ -50,7 +53,7 @@ class PredictionModel(QObject):
         region: Shapes | None = None,
         engine: EngineName = "auto",
     ) -> None:
-        """Predict the scan in a layer; the mask appears over it when it is done.
+        """Predict the scan in a layer; the mask appears over it with the first part that is known.
 
         Parameters
         ----------
@@ -78,11 +81,16 @@ class PredictionModel(QObject):
         name = f"{layer.name} prediction"
         native = native_of(layer)
         frame = native.placement.frame if native is not None else None
+        half_made = self._half_made = HalfMade(self._viewer, self._stage, layer, scan, name, frame)
+        self._selected = set(self._viewer.layers.selection)
 
         def work(job: Job) -> tuple[Prediction, list[Picture], list[Picture], str]:
             predictor = self.predictor(models, engine)
-            prediction = predictor.predict(scan, options, job.progress, job.is_cancelled)
-            masks = [Picture.of(mask, layer_name, frame=frame) for layer_name, mask in _masks(prediction.labels, name)]
+            labels = {value: Label(text) for value, text in predictor.stored_labels.items()}
+            prediction = predictor.predict(
+                scan, options, job.progress, job.is_cancelled, lambda box, values: half_made.take(box, values, labels)
+            )
+            masks = [Picture.of(mask, layer_name, frame=frame) for _, layer_name, mask in masks_of(prediction.labels, name)]
             maps = [
                 Picture.of(volume, f"{layer.name} {what}", frame=frame)
                 for what, volume in (("probability", prediction.probabilities), ("uncertainty", prediction.uncertainty))
@@ -104,6 +112,7 @@ class PredictionModel(QObject):
         """Stop the prediction that is made."""
         if self.job is not None:
             self.job.cancel()
+            self._remove_half_made()
 
     def predictor(self, models: Sequence[Path], engine: EngineName) -> Predictor | Ensemble:
         """Return a model, or several as one, kept warm; to be called in a job."""
@@ -126,33 +135,36 @@ class PredictionModel(QObject):
                 f"The layer {image.name} was closed before its prediction was ready.", "Open it and predict again."
             )
             return
+        assert self._half_made is not None
+        selection = set(self._viewer.layers.selection)
+        is_elsewhere = selection != self._selected or self._stage.user_is_drawing()
         for last in self._results.pop(image, []):
             if not self._stage.is_edited(last):
                 self._stage.remove(last)
         for last_map in self._maps.pop(image, []):
             self._stage.remove(last_map)
         self._maps[image] = [layer for picture in maps for layer in self._stage.add_maps(image, picture)]
-        layers = [self._stage.add_mask(image, picture) for picture in pictures]
+        layers = self._half_made.finish(pictures)
         for layer, value in zip(layers, prediction.labels.labels, strict=False):
             layer.selected_label = value  # what is painted in a layer is its own label
         self._results[image] = layers
         marked = next((picture for picture in pictures if picture.centre is not None), pictures[0])
         for layer in layers:
             self._stage.bring_forward(image, layer, marked)
+        # The mask is ready to be corrected, unless the user has turned to something else.
+        still_there = {layer for layer in selection if layer in self._viewer.layers}
+        self._viewer.layers.selection = still_there if is_elsewhere and still_there else {layers[-1]}
         self.predicted.emit(layers[-1], prediction, engine)
 
     def _failed(self, error: Seg3dError) -> None:
         self.error = error
 
+    def _remove_half_made(self) -> None:
+        if self._half_made is not None:
+            self._half_made.remove()
+            self._half_made = None
+
     def _ended(self) -> None:
+        self._remove_half_made()
         self.job = None
         self.changed.emit()
-
-
-def _masks(labels: Volume, name: str) -> Iterator[tuple[str, Volume]]:
-    """Yield what becomes a layer each, and its name: a mask, or each of the labels that overlap."""
-    if len(labels.data) == 1:
-        yield name, labels
-        return
-    for value, label in labels.labels.items():
-        yield f"{name} [{label.name or value}]", replace(labels, data=labels.data[value - 1 : value], labels={value: label})

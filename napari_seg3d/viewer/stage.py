@@ -112,6 +112,25 @@ class Stage:
         self.mark_saved(layer)
         return layer
 
+    def add_unfinished(self, image: Layer, mask: LayerTuple) -> Labels:
+        """Add a mask that is still being made over `image`: nobody can paint in it, and what is selected stays so."""
+        selected = set(self._viewer.layers.selection)
+        layer = place_over(image, mask)
+        layer.editable, layer.visible = False, image.visible
+        self._viewer.add_layer(layer)
+        self._viewer.layers.selection = selected
+        return layer
+
+    def finish_mask(self, layer: Labels, mask: Picture) -> Labels:
+        """Put what became of an unfinished mask into its layer, ready to be corrected, with nothing to undo."""
+        data, settings, _ = mask.layers[0]
+        layer.editable = True
+        layer.editable = False  # napari forgets the history here, and before the data: other views take both from the layer
+        layer.data, layer.name, layer.metadata = data, settings["name"], settings["metadata"]
+        layer.editable = True
+        self.mark_saved(layer)
+        return layer
+
     def add_maps(self, image: Layer, maps: Picture) -> list[Image]:
         """Add maps from 0 to 1 (probabilities, uncertainty) over `image`, each channel a layer; the first is visible."""
         there = {"scale": image.scale[-3:], "translate": image.translate[-3:]}
@@ -127,7 +146,7 @@ class Stage:
         if self._preview_case == preview.case and self._refresh(preview):
             return
         self.remove_preview()
-        selected, is_drawing = set(self._viewer.layers.selection), self._user_is_drawing()
+        selected, is_drawing = set(self._viewer.layers.selection), self.user_is_drawing()
         if not is_drawing:
             for layer in self._viewer.layers:
                 layer.visible = False
@@ -152,7 +171,7 @@ class Stage:
 
     def remove_preview(self) -> None:
         """Take the validation case away."""
-        self._remove_all(self._preview_layers)
+        self.remove_all(self._preview_layers)
         self._preview_case, self._preview = None, {}
 
     def bring_forward(self, image: Layer, mask: Layer, picture: Picture) -> None:
@@ -185,6 +204,18 @@ class Stage:
         if layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
+    def remove_all(self, layers: Sequence[Layer]) -> None:
+        """Take layers away together: napari collects garbage after each removal, which takes it half a second a time."""
+        if layers:
+            with self._viewer.layers.batched_update():
+                for layer in layers:
+                    self.remove(layer)
+
+    def user_is_drawing(self) -> bool:
+        """Return whether a brush or another tool is at work in a mask."""
+        active = self._viewer.layers.selection.active
+        return isinstance(active, Labels) and active.mode != "pan_zoom" and active.visible
+
     @property
     def _preview_layers(self) -> list[Layer]:
         return [layer for layers in self._preview.values() for layer in layers]
@@ -213,22 +244,11 @@ class Stage:
             dims = self._viewer.dims
             dims.set_point(range(dims.ndim - 3, dims.ndim), mask.centre)
 
-    def _user_is_drawing(self) -> bool:
-        active = self._viewer.layers.selection.active
-        return isinstance(active, Labels) and active.mode != "pan_zoom" and active.visible
-
     def _leave(self) -> list[str]:
         there = [layer for layer in self._case if layer in self._viewer.layers]
         edited = [layer for layer in there if isinstance(layer, Labels) and self.is_edited(layer)]
         for layer in edited:
             layer.visible = False
-        self._remove_all([layer for layer in there if layer not in edited])
+        self.remove_all([layer for layer in there if layer not in edited])
         self._case = []
         return [layer.name for layer in edited]
-
-    def _remove_all(self, layers: Sequence[Layer]) -> None:
-        """Take layers away together: napari collects garbage after each removal, which takes it half a second a time."""
-        if layers:
-            with self._viewer.layers.batched_update():
-                for layer in layers:
-                    self.remove(layer)
