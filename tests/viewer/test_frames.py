@@ -149,3 +149,17 @@ def test_a_source_travels_with_a_resampled_mask(tmp_path):
         Volume(np.ones((1, 4, 5, 6), np.uint8), np.eye(4), "labels", source), "m", frame=frame
     )
     assert layer_to_volume(Labels(array, **given_settings)).source is source
+
+
+@settings(max_examples=25, deadline=None)
+@given(angles, angles, orders, signs, spacings, st.integers(0, 2), st.integers(1, 15))
+def test_labels_come_to_the_display_box_by_box_as_they_do_at_once(first, second, order, sign, spacing, axis, cut):
+    frame = Frame.of(grid_of((20, 22, 24), (1.0, 1.0, 1.0), (0, 1, 2), (1, 1, 1), first))
+    place = Placement(grid_of((16, 17, 18), spacing, order, sign, second), frame)
+    labels = np.random.default_rng(cut).integers(1, 9, place.grid.shape, dtype=np.uint8)
+    known, shown = np.zeros_like(labels), np.zeros(place.shown.shape, np.uint8)
+    for part in (slice(cut, None), slice(0, cut)):
+        box = tuple(slice(*(part if at == axis else slice(None)).indices(side)[:2]) for at, side in enumerate(labels.shape))
+        known[box] = labels[box]
+        place.put(shown, known, box)
+        assert np.array_equal(shown, place.to_display(known, is_labels=True))
