@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,8 +76,8 @@ def predict(
         str,
         typer.Option(
             "--format",
-            help="Ending of the masks, such as .nii.gz, .nrrd, .dcm (DICOM SEG, for series) or .npy (rows x columns x labels, for "
-            "radiographs).",
+            help="Ending of the masks, such as .nii.gz, .nrrd, .dcm (DICOM SEG, for series), .npy (rows x columns x labels, for "
+            "radiographs) or .ome.zarr (OME-Zarr scans piece by piece, as is done by itself for those that do not fit into memory).",
         ),
     ] = "",
     per_label: Annotated[bool, typer.Option(help="Write a file for each label, such as case_liver.nii.gz.")] = False,
@@ -104,8 +105,15 @@ def predict(
     if engine not in ("auto", "torch", "openvino"):
         raise ConfigError(f"There is no engine {engine!r}.", "Choose auto, torch or openvino.")
     ending = f".{format_.lstrip('.')}".lower() if format_ else ""
-    if ending and ending not in MASK_SUFFIXES:
-        raise ConfigError(f"No format that can be written ends in {ending}.", f"Choose one of {', '.join(MASK_SUFFIXES)}.")
+    from napari_seg3d.inference.beyond import STORED_ENDINGS, too_large
+
+    writable = (*MASK_SUFFIXES, *STORED_ENDINGS)
+    if ending and ending not in writable:
+        raise ConfigError(f"No format that can be written ends in {ending}.", f"Choose one of {', '.join(writable)}.")
+    if ending in STORED_ENDINGS and (per_label or dask):
+        raise ConfigError(
+            f"{ending} is written piece by piece, in one file and on this computer.", "Leave out --per-label and --dask."
+        )
     from napari_seg3d.inference import PredictOptions, load_models, model_files
 
     options = PredictOptions(
@@ -140,6 +148,8 @@ def predict(
             failed = _follow(cluster.predict_cases(folder, options), folder, len(cases))
     else:
         predictor = load()
+        if not ending and not per_label:
+            output = replace(output, too_large=too_large(predictor, cases, options))
         folder = BatchFolder(output, batch_model(predictor, made_from), options, cases)
         failed = _follow(predict_cases(predictor, folder, options), folder, len(cases))
         if folder.todo:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Protocol
 
 from napari_seg3d.datasets import Case, read_case_image
-from napari_seg3d.errors import Cancelled, DiskFull, Seg3dError
+from napari_seg3d.errors import Cancelled, ConfigError, DiskFull, ModelError, Seg3dError
 from napari_seg3d.inference.batch_folder import BatchFolder, BatchModel, CaseResult, model_identity, volumes_in
+from napari_seg3d.inference.beyond import StoredPrediction, predict_beyond_memory
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PredictOptions
-from napari_seg3d.inference.predictor import Prediction
-from napari_seg3d.inference.windows import CancelCheck
+from napari_seg3d.inference.predictor import Prediction, Predictor
+from napari_seg3d.inference.windows import CancelCheck, Progress
 from napari_seg3d.volumes import Volume, volume_name, write_label_files, write_volume
 
 _AS_TRAINED = PredictOptions()
@@ -101,16 +102,21 @@ def predict_cases(
     def is_cancelled() -> bool:
         return stop.is_set() or (cancelled is not None and cancelled())
 
-    def read(case: Case) -> Volume:
+    def read(case: Case) -> Volume | None:
         if is_cancelled():
             raise Cancelled("The prediction was cancelled.")
+        if folder.stays_on_disk(case):
+            return None
         return read_case_image(case, folder.output.resample_irregular)
 
-    def compute(case: Case, scan: Future[Volume]) -> Prediction:
+    def compute(case: Case, scan: Future[Volume | None]) -> Prediction | StoredPrediction:
         told = None if progress is None else lambda done, total: progress(case.id, done, total)
-        return predictor.predict(scan.result(), options, progress=told, cancelled=is_cancelled)
+        volume = scan.result()
+        if volume is None:
+            return _piece_by_piece(predictor, case, folder.target_of(case), options, told, is_cancelled)
+        return predictor.predict(volume, options, progress=told, cancelled=is_cancelled)
 
-    def write(case: Case, prediction: Future[Prediction]) -> CaseResult:
+    def write(case: Case, prediction: Future[Prediction | StoredPrediction]) -> CaseResult:
         result = outcome(case.id, lambda: written(case, prediction.result(), folder.target_of(case), folder.output.per_label))
         folder.note(result)
         return result
@@ -130,11 +136,34 @@ def predict_cases(
             yield on_their_way.popleft().result()
 
 
-def written(case: Case, prediction: Prediction, target: Path, per_label: bool) -> CaseResult:
+def _piece_by_piece(
+    predictor: Predicts,
+    case: Case,
+    target: Path,
+    options: PredictOptions,
+    progress: Progress | None,
+    cancelled: CancelCheck | None,
+) -> StoredPrediction:
+    if not isinstance(predictor, Predictor):
+        raise ModelError(
+            f"{predictor.name} are several models, and a scan can be predicted piece by piece by one alone.", "Take one of them."
+        )
+    if len(case.images) > 1:
+        raise ConfigError(
+            f"The channels of {case.id} lie in {len(case.images)} files, and a scan is predicted piece by piece out of one.",
+            "Put the channels into one OME-Zarr.",
+        )
+    # What stands there is replaced, as by `written`.
+    return predict_beyond_memory(predictor, case.images[0], target, options, progress, cancelled, overwrite=True)
+
+
+def written(case: Case, prediction: Prediction | StoredPrediction, target: Path, per_label: bool) -> CaseResult:
     """Write the masks of a case and return what became of it.
 
     What stands there is replaced: the `BatchFolder` looked before, and a computer that failed may have left half of the masks of each label.
     """
+    if isinstance(prediction, StoredPrediction):
+        return CaseResult(case.id, (prediction.path,), prediction.seconds, prediction.volumes, prediction.notes)
     labels = prediction.labels
     for name in MAPS:
         maps: Volume | None = getattr(prediction, name)

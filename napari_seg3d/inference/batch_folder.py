@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from napari_seg3d.datasets import Case, mask_name, read_mask
 from napari_seg3d.errors import ConfigError, ReadError, Seg3dError, WriteError
 from napari_seg3d.files import append_bytes, write_text
+from napari_seg3d.inference.beyond import STORED_ENDINGS
 from napari_seg3d.inference.options import PredictOptions
 from napari_seg3d.volumes import Label, Volume, label_paths
 
@@ -69,6 +70,8 @@ class BatchOutput:
         Whether masks that are there are made anew, instead of kept.
     resample_irregular : bool
         Whether tilted or unevenly spaced series are resampled, instead of refused.
+    too_large : frozenset of str
+        Cases whose scans do not fit into memory: whatever the ending, they are predicted piece by piece, and their masks are OME-Zarr.
     """
 
     folder: Path
@@ -76,6 +79,7 @@ class BatchOutput:
     per_label: bool = False
     overwrite: bool = False
     resample_irregular: bool = False
+    too_large: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -186,9 +190,14 @@ class BatchFolder:
 
     def target_of(self, case: Case) -> Path:
         """Return where the mask of a case goes; of masks for each label, what their names are made from."""
-        file = self._folder / mask_name(case, self.output.ending)
+        ending = STORED_ENDINGS[0] if case.id in self.output.too_large else self.output.ending
+        file = self._folder / mask_name(case, ending)
         # A pixel of a picture has one label.
         return file.with_suffix(".npy") if file.suffix == ".png" and not self.output.ending and self.model.has_channels else file
+
+    def stays_on_disk(self, case: Case) -> bool:
+        """Return whether a scan is predicted piece by piece, because its mask can be written so, or does not fit into memory."""
+        return self.target_of(case).name.endswith(STORED_ENDINGS)
 
     def files_of(self, case: Case) -> tuple[Path, ...]:
         """Return the masks that a case gets."""

@@ -3,6 +3,7 @@
 from napari_seg3d.volumes.crop import Box, box_of, crop, crop_grid
 from napari_seg3d.volumes.deidentification import FACES, deidentify
 from napari_seg3d.volumes.dicom import DICOM_SUFFIXES, Glance, Series, find_series, glance_at, patient_key
+from napari_seg3d.volumes.free import free_memory
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.io import (
     GRID_SUFFIXES,
@@ -47,6 +48,7 @@ __all__ = [
     "deidentify",
     "fault_of",
     "find_series",
+    "free_memory",
     "glance_at",
     "is_volume_path",
     "label_paths",

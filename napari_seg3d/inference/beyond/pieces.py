@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,18 +65,18 @@ def canonical_pieces(level: Level, name: str) -> Pieces:
     _, i, j, k = level.data.shape
     grid = Grid((i, j, k), level.affine)
     # Only sliced and transposed, which a dask array can as well.
-    lazy = grid.to_canonical(level.data)  # type: ignore[arg-type]
+    lazy: Any = grid.to_canonical(cast("Any", level.data))
 
     def read(box: Box) -> NDArray[np.float32]:
         try:
-            return np.asarray(lazy[(slice(None), *box)].compute(scheduler="synchronous"), dtype=np.float32)  # type: ignore[attr-defined]
+            return np.asarray(lazy[(slice(None), *box)].compute(scheduler="synchronous"), dtype=np.float32)
         except (Seg3dError, MemoryError):
             raise
         except Exception as error:  # whatever the codec of a damaged block raises
             raise ReadError(f"{name} cannot be read in voxels {_told(box)} ({error}).", "Copy it again.") from error
 
     shape = grid.canonical().shape
-    sides = [min(side, whole) for side, whole in zip(lazy.chunksize[1:], shape, strict=True)]  # type: ignore[attr-defined]
+    sides = [min(side, whole) for side, whole in zip(lazy.chunksize[1:], shape, strict=True)]
     while any(side < whole for side, whole in zip(sides, shape, strict=True)) and 2 * np.prod(sides) <= _MOST_VOXELS:
         smallest = min((axis for axis in range(3) if sides[axis] < shape[axis]), key=lambda axis: sides[axis])
         sides[smallest] = min(2 * sides[smallest], shape[smallest])
@@ -84,9 +85,10 @@ def canonical_pieces(level: Level, name: str) -> Pieces:
 
 def check_sound(image: Pieces, name: str) -> None:
     """Raise a ReadError where `fault_of` would find something wrong with an image."""
-    low, high, broken = np.full(image.channels, np.inf), np.full(image.channels, -np.inf), 0
+    low, high = np.full(image.channels, np.inf), np.full(image.channels, -np.inf)
+    broken = 0
     for piece in image:
-        broken += piece.size - np.count_nonzero(np.isfinite(piece))
+        broken += piece.size - int(np.count_nonzero(np.isfinite(piece)))
         low = np.minimum(low, piece.min(axis=(1, 2, 3)))
         high = np.maximum(high, piece.max(axis=(1, 2, 3)))
     if broken:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.errors import Cancelled, ConfigError, ModelError, WriteError
+from napari_seg3d.datasets import Case
+from napari_seg3d.errors import Cancelled, ConfigError, ModelError, Seg3dError, WriteError
 from napari_seg3d.files import atomic_folder
 from napari_seg3d.inference.beyond.pieces import Pieces, canonical_pieces, check_sound, extremes
 from napari_seg3d.inference.beyond.steps import prepared
@@ -23,10 +24,11 @@ from napari_seg3d.inference.predictor import Predictor
 from napari_seg3d.inference.seeing import sees_whole
 from napari_seg3d.inference.windows import CancelCheck, Progress, Tiling, Watch, activated
 from napari_seg3d.transforms import channels_after
-from napari_seg3d.volumes import Box, Grid, Label, box_of, crop_grid, open_pyramid, recognise
+from napari_seg3d.volumes import Box, Grid, Label, box_of, crop_grid, free_memory, open_pyramid, recognise
 from napari_seg3d.volumes.formats.ome_zarr_labels import StoredLabels
 
 _AS_TRAINED = PredictOptions()
+_BYTES = 12  # for each voxel, beside the scan: its float32, what prepares that, and labels
 #: How a mask is named that can be written piece by piece.
 STORED_ENDINGS = (".ome.zarr", ".zarr")
 
@@ -122,7 +124,7 @@ def predict_beyond_memory(
         decided = _decided(predictor, image, native, options, axes, progress, cancelled)
         for canonical_box, classes in _rows(decided, native.canonical(), axes[0]):
             box = native.box_from_canonical(canonical_box)
-            values = predictor._values(crop_grid(native, box).from_canonical(classes))
+            values = crop_grid(native, box).from_canonical(predictor._values(classes))
             if mask is None:
                 mask = StoredLabels(whole, native, values.dtype, names, len(values), pyramid.is_oriented)
             mask.write(box, values)
@@ -132,6 +134,30 @@ def predict_beyond_memory(
     return StoredPrediction(
         target, time.perf_counter() - start, {value: float(counts[value]) * ml for value in names}, pyramid.notes
     )
+
+
+def too_large(predictor: object, cases: Iterable[Case], options: PredictOptions = _AS_TRAINED) -> frozenset[str]:
+    """Return the ids of the cases that do not fit into memory, and that can be predicted piece by piece.
+
+    Nothing but metadata is read; a scan that cannot be opened is left to whoever predicts it.
+    """
+    if not isinstance(predictor, Predictor):
+        return frozenset()
+    try:
+        _check_possible(predictor, options)
+    except Seg3dError:
+        return frozenset()
+    free = free_memory()
+    return frozenset(case.id for case in cases if len(case.images) == 1 and _needed(case.images[0]) > free)
+
+
+def _needed(scan: Path) -> int:
+    """Return about how many bytes an OME-Zarr takes to be predicted in memory."""
+    try:
+        data = open_pyramid(scan).levels[0].data if is_ome_zarr(scan) else None
+    except Seg3dError:
+        return 0
+    return 0 if data is None else int(data.nbytes + _BYTES * data.size)
 
 
 def is_ome_zarr(path: Path) -> bool:
@@ -153,7 +179,7 @@ class _Windows:
         values = np.full((1, self._image.channels, *sides), self._lowest, np.float32)
         inside = tuple(slice(first - side.start, last - side.start) for (first, last), side in zip(seen, box, strict=True))
         read = [(first - at.start, last - at.start) for (first, last), at in zip(seen, self._place, strict=True)]
-        values[(0, slice(None), *inside)] = self._image.read(box_of([first for first, _ in read], [last for _, last in read]))
+        values[0][(slice(None), *inside)] = self._image.read(box_of([first for first, _ in read], [last for _, last in read]))
         return values
 
 
@@ -179,7 +205,7 @@ def _decided(
     i, j, k = spec.patch_size
     tiling = _PaddedWhenRead(image.grid.shape, (i, j, k), options.overlap, options.blending)
     lowest = float(extremes(image)[0])
-    network = predictor._computed_in(None, len(tiling.corners), options)
+    network = predictor._computed_in(None, len(tiling.corners), options, cancelled)
     watch = Watch(len(tiling.corners), progress, cancelled)
     windows: NDArray[np.float32] = _Windows(image, tiling, lowest)  # type: ignore[assignment]  # only cut into boxes
     if len(tiling.corners) == 1:
@@ -210,8 +236,9 @@ def _rows(
             place = box[axis]
             sides = [side.stop - side.start for side in _across(canonical, axis, place)]
             row = np.zeros((len(classes), *sides), classes.dtype)
-        inside = [slice(None) if at == axis else side for at, side in enumerate(box)]
-        row[(slice(None), *inside)] = classes
+        inside = [slice(None), *box]
+        inside[1 + axis] = slice(None)
+        row[tuple(inside)] = classes
     assert row is not None  # there is at least one box
     yield _across(canonical, axis, place), row
 

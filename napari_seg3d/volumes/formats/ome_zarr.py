@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from napari_seg3d.errors import ReadError
 from napari_seg3d.volumes.formats import ngff
 from napari_seg3d.volumes.formats.format import Format
 from napari_seg3d.volumes.formats.streams import refuse_impossible
+from napari_seg3d.volumes.free import free_memory
 from napari_seg3d.volumes.grid import Grid
 from napari_seg3d.volumes.pyramid import Level, Pyramid
 from napari_seg3d.volumes.volume import Source, Volume, storable
@@ -73,12 +73,12 @@ def read(path: Path) -> Volume:
     pyramid = open_pyramid(path)
     folder, _, multiscale, _ = _image(path)
     array = _array(path, folder, ngff.as_dict(ngff.as_list(multiscale["datasets"])[0]))
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if array.nbytes > free:
         raise ReadError(
             f"{path} does not fit into memory: its finest level ({'x'.join(map(str, array.shape))}) takes {array.nbytes / 1e9:.1f} GB, "
             f"and {free / 1e9:.1f} GB are free.",
-            "Look at it in the viewer, which reads only what it shows, or crop it.",
+            "The viewer reads only what it shows, and napari-seg3d predict --format .ome.zarr goes through it piece by piece; or crop it.",
         )
     notes = pyramid.notes
     missing = array.nchunks - array.nchunks_initialized if array.shards is None else 0
@@ -111,6 +111,7 @@ def read_labels(path: Path, name: str) -> Volume:
 
 def _image(path: Path) -> tuple[Path, ngff.Json, ngff.Json, tuple[str, ...]]:
     """Return the folder of the image, its metadata, its first multiscale, and notes."""
+    path.stat()  # a folder that does not exist says so itself
     folder, metadata = path, ngff.attributes(path)
     notes: tuple[str, ...] = ()
     if _SEVERAL_IMAGES in metadata and not metadata.get("multiscales") and ngff.attributes(path / "0"):
