@@ -28,12 +28,13 @@ def blocks(
     lowest: float,
     watch: Watch,
     axes: tuple[int, int] = (0, 1),
+    *,
+    ahead: bool = False,
 ) -> Iterator[tuple[Place, torch.Tensor]]:
     """Yield the logits of images that are seen window by window, block after block.
 
     The windows go in rows along the first of `axes`, and in columns along the second. Kept are what the windows of one column add to, and
     what the rows so far have added to the next one: with an overlap of one half, half a window across the image, however long that is.
-    While the answer of one window is put in its place, the network sees the next.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ def blocks(
         Told of each window.
     axes : two ints
         Among the sides: along which the rows follow one another, and the blocks of a row.
+    ahead : bool
+        Whether the network sees the next window while the answer of one is put in its place; of use where another device computes.
 
     Yields
     ------
@@ -81,7 +84,7 @@ def blocks(
     span = max(starts[0][row[-1]] - starts[0][row[0]] for row in rows) + window[0]
     reached = first_row[0] + window[0] - first_row[1] if len(rows) > 1 else 0
     band: torch.Tensor | None = None  # what the windows of a column add to: rows x columns x the rest
-    later: torch.Tensor | None = None  # what the rows so far have added to the planes of the next one
+    later: dict[int, torch.Tensor] = {}  # what the rows so far have added to the planes of the next one, column by column
     numbers = [
         (row, column, (one, column, *rest))
         for row, column in product(range(len(rows)), range(len(starts[1])))
@@ -89,24 +92,24 @@ def blocks(
     ]
 
     places = [lattice.place(number) for _, _, number in numbers]
-    answers = asked.of([tuple(place[axis] for axis in back) for place in places], watch)
-    for (row, column), windows in groupby(zip(numbers, answers, strict=True), key=lambda one: one[0][:2]):
-        for (_, _, number), logits in windows:
-            if band is None or later is None:
+    answers = asked.of([tuple(place[axis] for axis in back) for place in places], watch, ahead=ahead)
+    for (row, column), windows in groupby(numbers, key=lambda number: number[:2]):
+        planes, columns = _free(first_row, row, sides[0]), _free(starts[1], column, sides[1])
+        height, width = planes.stop - planes.start, columns.stop - columns.start
+        for _, _, number in windows:
+            logits = next(answers)
+            if band is None:
                 band = logits.new_zeros((*logits.shape[:2], span, window[1], *sides[2:]))
-                later = logits.new_zeros((*logits.shape[:2], reached, *sides[1:]))
+            if column in later:
+                band[:, :, :reached, :width] += later.pop(column)
             place = lattice.place(number)
             target = (*_EVERY, _moved(place[0], -first_row[row]), slice(None), *place[2:])
             band[target].addcmul_(logits.permute(0, 1, *(2 + axis for axis in order)), lattice.weights(number))
+            del logits  # it is as large as what the network makes next
         assert band is not None  # a column has at least one window
-        assert later is not None
-        planes, columns = _free(first_row, row, sides[0]), _free(starts[1], column, sides[1])
-        height, width = planes.stop - planes.start, columns.stop - columns.start
         done = band[:, :, :, :width]
-        if row:
-            done[:, :, :reached] += later[:, :, :, columns]
         if row + 1 < len(rows):
-            later[:, :, :, columns] = done[:, :, height : window[0]]
+            later[column] = done[:, :, height : window[0]].clone()
         done[:, :, :height] /= lattice.total([planes, columns, *(slice(0, side) for side in sides[2:])])
         # In pieces, because whoever gets a block makes some copies of it; the same in each row.
         most = max(1, _MOST_NUMBERS // band[:, :, :, 0].numel())
@@ -124,6 +127,7 @@ def blocks(
             piece = slice(start, min(start + width, kept))
             band[:, :, :, piece] = band[:, :, :, _moved(piece, width)]
         band[:, :, :, kept:] = 0
+    next(answers, None)  # the last window is told as done
 
 
 class _Lattice:
@@ -209,8 +213,11 @@ class _Asked:
         self._network, self._padded, self._lowest = network, padded, lowest
         self._empty: torch.Tensor | None = None
 
-    def of(self, boxes: Sequence[Place], watch: Watch) -> Iterator[torch.Tensor]:
-        """Yield the answer for each window; the next one is computed while this one is used."""
+    def of(self, boxes: Sequence[Place], watch: Watch, *, ahead: bool) -> Iterator[torch.Tensor]:
+        """Yield the answer for each window; where asked, the next one is computed while this one is used."""
+        if not ahead:
+            yield from (self(box) for box in watch.over(boxes))
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="network") as thread:
             following = thread.submit(self, boxes[0])
             for number in watch.over(range(len(boxes))):

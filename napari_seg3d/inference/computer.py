@@ -44,6 +44,11 @@ class Computer:
         self._engines = Engines(network, self._with_torch, precision, engine) if accelerator == "cpu" else None
 
     @property
+    def is_cpu(self) -> bool:
+        """Whether the CPU computes, which then has no time for anything else."""
+        return self._accelerator == "cpu"
+
+    @property
     def told(self) -> str:
         """What computed last, for the user: OpenVINO, or torch and why not OpenVINO."""
         engines = self._engines

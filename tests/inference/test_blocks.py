@@ -53,14 +53,15 @@ def _naive(network, images: np.ndarray, tiling: Tiling) -> np.ndarray:
     blending=st.sampled_from(_BLENDINGS),
     axes=_AXES,
     most=st.sampled_from([1, 300, 2**22]),
+    ahead=st.booleans(),
 )
-def test_a_network_that_returns_its_input_gives_it_back(sides, window, overlap, blending, axes, most) -> None:
+def test_a_network_that_returns_its_input_gives_it_back(sides, window, overlap, blending, axes, most, ahead) -> None:
     images = np.random.default_rng(1).normal(size=(1, 2, *sides)).astype(np.float32)
     tiling = Tiling(sides, window, overlap, blending)
     found, seen = np.zeros_like(images), np.zeros(sides, int)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "_MOST_NUMBERS", most)
-        for box, block in blocks(_same, images, tiling, float(images.min()), Watch(1), axes):
+        for box, block in blocks(_same, images, tiling, float(images.min()), Watch(1), axes, ahead=ahead):
             found[(..., *box)] = block.numpy()
             seen[box] += 1
             block.fill_(np.nan)  # whoever gets a block may change it
