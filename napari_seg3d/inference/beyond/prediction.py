@@ -114,7 +114,7 @@ def predict_beyond_memory(
     check_sound(source, str(scan))
     window = predictor.spec.patch_size
     # A window then is made of few blocks.
-    sides = tuple(max(16, int(side * (1 - options.overlap))) for side in window)
+    sides = tuple(max(32, int(side * (1 - options.overlap))) for side in window)
     names = {value: Label(name) for value, name in predictor.stored_labels.items()}
     with atomic_folder(target) as whole:
         image = _stoppable(prepared(predictor.pipeline, source, whole.parent / "prepared", sides), cancelled)
@@ -128,8 +128,8 @@ def predict_beyond_memory(
             if mask is None:
                 mask = StoredLabels(whole, native, values.dtype, names, len(values), pyramid.is_oriented)
             mask.write(box, values)
-            for channel in values:
-                counts += np.bincount(channel.ravel(), minlength=len(counts))
+            for plane in (plane for channel in values for plane in channel):  # counting takes eight bytes for each voxel
+                counts += np.bincount(plane.ravel(), minlength=len(counts))
     ml = native.voxel_volume / 1000
     return StoredPrediction(
         target, time.perf_counter() - start, {value: float(counts[value]) * ml for value in names}, pyramid.notes
