@@ -1,5 +1,8 @@
 """A scan that stays on the disk gets the mask that it would get in memory."""
 
+import errno
+import subprocess
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -10,12 +13,12 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_seg3d.errors import Cancelled, ConfigError, ModelError, ReadError, WriteError
+from napari_seg3d.errors import Cancelled, ConfigError, DiskFull, ModelError, ReadError, WriteError
 from napari_seg3d.inference import Computer, ModelSpec, PredictOptions, Predictor
 from napari_seg3d.inference.beyond import predict_beyond_memory
 from napari_seg3d.inference.beyond.pieces import Pieces, mean_and_deviation, percentiles
 from napari_seg3d.networks import NetworkSpec
-from napari_seg3d.transforms import HU, preprocessing_pipeline
+from napari_seg3d.transforms import HU, Pipeline, Step, preprocessing_pipeline
 from napari_seg3d.volumes import Grid, open_pyramid, read_volume
 
 DIRECTIONS = {
@@ -145,3 +148,152 @@ def test_what_is_measured_piece_by_piece_is_what_numpy_measures(values, low, hig
     scale = np.abs(data.astype(np.float64)).max()
     assert mean == pytest.approx(data.mean(dtype=np.float64), abs=1e-6 * scale)
     assert deviation == pytest.approx(data.astype(np.float64).std(ddof=1), rel=1e-5, abs=1e-6 * scale)
+
+
+def scan_in(folder: Path, shape: tuple[int, ...] = (20, 18, 17)) -> Path:
+    return save(folder / "scan.ome.zarr", make_data(shape))
+
+
+def hidden(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name != "scan.ome.zarr"] if folder.exists() else []
+
+
+@pytest.mark.parametrize("after", [0, 9, 40])
+def test_cancelled_while_it_is_prepared_or_predicted_nothing_is_left(after: int, tmp_path: Path) -> None:
+    asked = count()
+    with pytest.raises(Cancelled):
+        predict_beyond_memory(
+            make_predictor(), scan_in(tmp_path), tmp_path / "m.ome.zarr", cancelled=lambda: next(asked) >= after
+        )
+    assert next(asked) > after
+    assert hidden(tmp_path) == []
+
+
+def test_a_full_disk_leaves_nothing_and_the_old_mask_stays(tmp_path: Path) -> None:
+    scan, target = scan_in(tmp_path), tmp_path / "m.ome.zarr"
+    predict_beyond_memory(make_predictor(), scan, target)
+    before = read_volume(target).data
+
+    def no_room(done: int, total: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFull, match=r"m\.ome\.zarr"):
+        predict_beyond_memory(make_predictor("rescale"), scan, target, progress=no_room, overwrite=True)
+    np.testing.assert_array_equal(read_volume(target).data, before)
+    assert hidden(tmp_path) == ["m.ome.zarr"]
+
+
+def test_what_is_there_is_replaced_only_when_asked_and_the_scan_never(tmp_path: Path) -> None:
+    scan, target = scan_in(tmp_path), tmp_path / "m.ome.zarr"
+    predict_beyond_memory(make_predictor(), scan, target)
+    with pytest.raises(WriteError, match="exists already"):
+        predict_beyond_memory(make_predictor(), scan, target)
+    with pytest.raises(WriteError, match="the scan itself"):
+        predict_beyond_memory(make_predictor(), scan, scan, overwrite=True)
+    (tmp_path / "notes.zarr").mkdir()
+    (tmp_path / "notes.zarr" / "important.txt").write_text("x")
+    with pytest.raises(WriteError, match="something else"):
+        predict_beyond_memory(make_predictor(), scan, tmp_path / "notes.zarr", overwrite=True)
+    with pytest.raises(WriteError, match=r"\.ome\.zarr"):
+        predict_beyond_memory(make_predictor(), scan, tmp_path / "m.nii.gz")
+    other = make_predictor("rescale")
+    predict_beyond_memory(other, scan, target, overwrite=True)
+    np.testing.assert_array_equal(read_volume(target).data, other.predict(read_volume(scan)).labels.data)
+
+
+def test_a_damaged_block_names_the_scan(tmp_path: Path) -> None:
+    scan = scan_in(tmp_path)
+    block = next(path for path in sorted((scan / "0" / "c").rglob("*")) if path.is_file())
+    block.write_bytes(b"damaged")
+    with pytest.raises(ReadError, match=r"scan\.ome\.zarr cannot be read"):
+        predict_beyond_memory(make_predictor(), scan, tmp_path / "m.ome.zarr")
+    assert hidden(tmp_path) == []
+
+
+def test_useless_scans_are_refused(tmp_path: Path) -> None:
+    constant = save(tmp_path / "constant.ome.zarr", np.ones((1, 9, 9, 9), np.int16))
+    broken = save(tmp_path / "broken.ome.zarr", np.full((1, 9, 9, 9), np.nan, np.float32))
+    twice = save(tmp_path / "twice.ome.zarr", make_data((9, 9, 9), 2))
+    for scan, error, words in (
+        (constant, ReadError, "is constant"),
+        (broken, ReadError, "729 voxels that are no finite numbers"),
+        (twice, ModelError, "2 channels"),
+        (tmp_path / "none.ome.zarr", ReadError, "does not exist"),
+    ):
+        with pytest.raises(error, match=words):
+            predict_beyond_memory(make_predictor(), scan, tmp_path / "out" / "m.ome.zarr")
+    assert hidden(tmp_path / "out") == []
+
+
+def test_what_needs_the_whole_scan_says_so(tmp_path: Path) -> None:
+    scan, target = scan_in(tmp_path), tmp_path / "m.ome.zarr"
+    with pytest.raises(ModelError, match="sees scans as a whole"):
+        predict_beyond_memory(make_predictor(mode="whole"), scan, target)
+    for options in (
+        PredictOptions(probabilities=True),
+        PredictOptions(uncertainty=True),
+        PredictOptions(region=(slice(0, 4), slice(0, 4), slice(0, 4))),
+    ):
+        with pytest.raises(ConfigError, match="piece by piece"):
+            predict_beyond_memory(make_predictor(), scan, target, options)
+    resized = make_predictor()
+    resized.pipeline = Pipeline((Step("ToCanonical"), Step("Resize", {"target_shape": [8, 8, 8]})))
+    with pytest.raises(ConfigError, match="Resize needs the scan as a whole") as refused:
+        predict_beyond_memory(resized, scan, target)
+    assert "ZNormalization" in refused.value.fix
+    assert hidden(tmp_path) == []
+
+
+_CHILD = """
+import resource, sys
+import psutil, torch
+from pathlib import Path
+from napari_seg3d.volumes import free_memory, read_volume
+from napari_seg3d.errors import Seg3dError
+from napari_seg3d.inference import PredictOptions
+from napari_seg3d.inference.beyond import predict_beyond_memory, too_large
+from napari_seg3d.datasets import Case
+from napari_seg3d.inference import PredictOptions
+from tests.inference.test_beyond_memory import make_predictor, scan_in
+
+torch.set_num_threads(1)
+folder, more = Path(sys.argv[1]), int(sys.argv[2])
+scan = folder / "scan.ome.zarr"
+small = folder / "small"
+small.mkdir()
+predictor = make_predictor("ct", window=(64, 64, 64))
+options = PredictOptions(overlap=0)
+predict_beyond_memory(predictor, scan_in(small), small / "mask.ome.zarr", options)  # whatever is loaded at the first time
+assert not too_large(predictor, [Case("scan", (scan,), None, "scan")])
+limit = psutil.Process().memory_info().vms + more
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+assert free_memory() <= more, free_memory()
+assert too_large(predictor, [Case("scan", (scan,), None, "scan")]) == {"scan"}
+try:
+    predictor.predict(read_volume(scan, "image"), options)
+    raise SystemExit("the limit does not bind")
+except (Seg3dError, MemoryError, RuntimeError) as error:
+    print("in memory:", error)
+print(predict_beyond_memory(predictor, scan, folder / "mask.ome.zarr", options).volumes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space hold on Linux")
+def test_a_scan_larger_than_the_limit_of_the_process_is_predicted(tmp_path: Path) -> None:
+    data = np.zeros((448, 448, 448), np.int16)
+    data[::7, ::5, ::3] = 400
+    scan = tmp_path / "scan.ome.zarr"
+    group = zarr.open_group(scan, mode="w", zarr_format=3)
+    group.create_array("0", shape=data.shape, dtype="i2", chunks=(64, 64, 64))[...] = data
+    axes = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
+    datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 1]}]}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    limit = 300_000_000
+    assert 4 * data.size > limit
+    child = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CHILD, str(tmp_path), str(limit)], capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stdout + child.stderr
+    mask = open_pyramid(tmp_path / "mask.ome.zarr").levels[0].data
+    assert mask.shape == (1, 448, 384, 384)
