@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Where in an image something lies.
 Place = tuple[slice, ...]
-_MOST_NUMBERS = 2**22  # in a block that is given away: some of 16 MB are nothing beside what is kept
+_MOST_NUMBERS = 2**20  # in a block that is given away: some of 4 MB are nothing beside what is kept
 _EVERY = (slice(None), slice(None))  # image and channel
 
 
