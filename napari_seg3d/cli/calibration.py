@@ -35,7 +35,7 @@ def calibrate(
     predictor = Predictor.load(best, device)
     with progress_bar() as bar:
         found = calibration_of_run(Run(run), predictor, teller(bar, "Predicting the validation cases"))
-    save_calibration(file, found, overwrite=overwrite)
+    save_calibration(file, found, made_for=predictor.fingerprint, overwrite=overwrite)
     CONSOLE.print(
         f"Temperature {found.temperature:.3f} from {found.cases} cases: calibration error {found.error_before:.4f} before, "
         f"{found.error_after:.4f} after; negative log-likelihood {found.likelihood_before:.4f} before, {found.likelihood_after:.4f} after. "

@@ -185,6 +185,6 @@ def _choose(folder: Path, device: str, overwrite: bool) -> None:
     for effect in choice.effects:
         table.add_row(escape(effect.name), effect.rule.in_words, str(effect.cases), f"{effect.before:.4f}", f"{effect.after:.4f}")
     CONSOLE.print(table)
-    save_rules(file, choice.rules, predictor.stored_labels, overwrite=overwrite)
+    save_rules(file, choice.rules, predictor.stored_labels, made_for=predictor.fingerprint, overwrite=overwrite)
     found = "No rule raises a mean Dice, which is written" if choice.rules.is_empty else "The rules are written"
     CONSOLE.print(f"{found} to [bold]{escape(str(file))}[/].", highlight=False, soft_wrap=True)

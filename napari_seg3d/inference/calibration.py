@@ -12,19 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from napari_seg3d.errors import ConfigError, WriteError
-from napari_seg3d.files import write_text
-from napari_seg3d.transforms.recipe import refuse_traps
+from napari_seg3d.errors import ConfigError
+from napari_seg3d.inference.beside import Beside
 
-FORMAT = "napari-seg3d calibration"
-_VERSION = 1
-_NAME = "calibration.yaml"
-_LARGEST_BYTES = 1 << 16
-_FIX = "Delete it, or write it again with `napari-seg3d calibrate RUN --overwrite`."
 _COLDEST, _HOTTEST = 0.05, 20.0
 _BINS = 15  # as Guo et al.
 _SMALLEST = 1e-30
@@ -111,9 +104,14 @@ def fit_temperature(cases: Iterable[Voxels], targets: Targets) -> Calibration:
     )
 
 
+_CALIBRATION = Beside(
+    "calibration.yaml", "napari-seg3d calibration", Calibration, "calibration", "napari-seg3d calibrate RUN", 1 << 16
+)
+
+
 def calibration_file(model: str | Path) -> Path:
     """Return where the calibration of a model file lies."""
-    return Path(model).with_name(_NAME)
+    return _CALIBRATION.file(model)
 
 
 def calibration_beside(model: str | Path) -> Calibration | None:
@@ -123,42 +121,21 @@ def calibration_beside(model: str | Path) -> Calibration | None:
     ------
     ConfigError
         There is such a file, and it cannot be read or holds something else: the message names it.
+    OtherModel
+        It was fitted on another model.
     """
-    path = calibration_file(model)
-    try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise ConfigError(f"{path} is larger than any calibration can be ({path.stat().st_size} bytes).", _FIX)
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is no text'}).", _FIX) from error
-    try:
-        refuse_traps(text, str(path), _FIX)
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML ({str(error).splitlines()[0]}).", _FIX) from error
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT or values.pop("version", None) != _VERSION:
-        raise ConfigError(f"{path} holds no calibration of this version.", _FIX)
-    try:
-        return Calibration.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", _FIX) from error
+    return _CALIBRATION.read(model)
 
 
-def save_calibration(path: Path, calibration: Calibration, *, overwrite: bool = False) -> None:
-    """Write a calibration as YAML, whole or not at all.
+def save_calibration(path: Path, calibration: Calibration, *, made_for: str | None = None, overwrite: bool = False) -> None:
+    """Write a calibration as YAML, whole or not at all; `made_for` is the fingerprint of the model that it was fitted on.
 
     Raises
     ------
     WriteError
         The file is there already, or cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise WriteError(f"{path} exists already.", "Add --overwrite to replace it.")
-    content = {"format": FORMAT, "version": _VERSION, **calibration.model_dump(mode="json")}
-    write_text(path, yaml.safe_dump(content, sort_keys=False))
+    _CALIBRATION.save(path, calibration.model_dump(), made_for, overwrite=overwrite)
 
 
 def _classes(parts: list[Voxels]) -> tuple[NDArray[np.float64], NDArray[np.integer]]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from napari_seg3d.errors import ConfigError, ModelError
 from napari_seg3d.files import atomic_path
+from napari_seg3d.inference.postprocess.rules import Rules
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import Pipeline, check_preprocessing
 
@@ -73,6 +74,10 @@ class ModelSpec(BaseModel):
         all channels of slice -context, ..., of slice +context.
     crop : Crop, optional
         Of the second network of a cascade: which box around what the first one finds it sees. Left out, it sees whole scans.
+    temperature : float
+        What its logits are divided by, so that its probabilities mean what they say; a calibration beside its file goes before.
+    rules : Rules, optional
+        What is done to its masks; rules beside its file go before.
     info : dict
         Where it comes from: Dice, iteration, settings. For people; nothing depends on it.
     """
@@ -88,6 +93,8 @@ class ModelSpec(BaseModel):
     planes: tuple[Literal["axial", "coronal", "sagittal"], ...] = Field(("axial",), min_length=1, max_length=3)
     context: int = Field(0, ge=0, le=16)
     crop: Crop | None = None
+    temperature: float = Field(1.0, gt=0, le=100, allow_inf_nan=False)
+    rules: Rules | None = None
     info: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("pipeline")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled, ModelError
+from napari_seg3d.inference.beside import OtherModel, fingerprint
 from napari_seg3d.inference.blocks import Place, blended, blocks
 from napari_seg3d.inference.calibration import calibration_beside
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
@@ -98,9 +99,13 @@ class Predictor:
         self.pipeline = Pipeline.from_list(spec.pipeline)
         self.roi = roi
         #: What its logits are divided by, so that its probabilities mean what they say.
-        self.temperature = 1.0
+        self.temperature = spec.temperature
         #: What is done to its masks unless the options say otherwise.
-        self.rules: Rules | None = None
+        self.rules: Rules | None = spec.rules
+        #: Why rules, or a temperature, that lie beside its file are left aside, for the user.
+        self.without_rules = self.without_temperature = ""
+        #: What tells its weights from others, where they come from a file.
+        self.fingerprint: str | None = None
 
     @classmethod
     def load(cls, path: str | Path, accelerator: str = "auto", precision: str = "auto", engine: EngineName = "auto") -> Predictor:
@@ -118,13 +123,21 @@ class Predictor:
         On a CPU, `engine` says what computes: torch, OpenVINO, or auto for the one that is measured to be faster on each shape of window.
         """
         path = Path(path)
+        made_of = fingerprint(path)  # before the weights: what a run replaces meanwhile is then taken for another model
         model = load_model(path)
         device = choose_accelerator(accelerator)
         name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
         predictor = cls._of(model, path, device, choose_precision(device, precision), name, engine)
-        predictor.rules = rules_beside(path)
-        calibration = calibration_beside(path)
-        predictor.temperature = calibration.temperature if calibration is not None else 1.0
+        predictor.fingerprint = made_of
+        try:
+            predictor.rules = rules_beside(path) or predictor.rules
+        except OtherModel as error:
+            predictor.without_rules = f"{error.what} {error.fix}"
+        try:
+            calibration = calibration_beside(path)
+            predictor.temperature = calibration.temperature if calibration is not None else predictor.temperature
+        except OtherModel as error:
+            predictor.without_temperature = f"{error.what} {error.fix}"
         return predictor
 
     @classmethod
@@ -201,6 +214,8 @@ class Predictor:
         start = time.perf_counter()
         told = None if partly is None else lambda box, classes: partly(box, self._values(classes))
         notes = [_RENUMBERED] if set(self.stored_labels) != set(self.labels) else []
+        if self.without_temperature and (options.probabilities or options.uncertainty):
+            notes.append(self.without_temperature)
         if self.roi is None:
             answer = self._answer_of(volume, options, progress, cancelled, told)
         else:
@@ -244,13 +259,15 @@ class Predictor:
         labels = self.as_volume(answer.labels, volume)
         if self.computer.stepped_down:
             notes = [*notes, _ON_CPU]
+        if options.postprocess and self.without_rules:
+            notes = [*notes, self.without_rules]
         if options.postprocess and self.rules is not None:
             labels, told = postprocessed(labels, self.rules, cancelled)
             notes = [*notes, *told]
         return Prediction(
             labels,
             time.perf_counter() - start,
-            tuple(notes),
+            tuple(dict.fromkeys(notes)),
             _map(answer.probabilities, volume, self._channel_names),
             _map(answer.uncertainty, volume, ("entropy", "disagreement")),
         )
@@ -410,7 +427,7 @@ class Predictor:
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
         network = self._computed_in(None, len(tiling.corners), options, cancelled)
-        for box, logits in blocks(network, image[np.newaxis], tiling, lowest, watch, axes):
+        for box, logits in blocks(network, image[np.newaxis], tiling, lowest, watch, axes, ahead=not self.computer.is_cpu):
             yield box, activated(logits, spec.targets, spec.channels)[0].numpy()
 
     def _answer_of(
