@@ -289,11 +289,11 @@ def test_a_scan_larger_than_the_limit_of_the_process_is_predicted(tmp_path: Path
     axes = [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
     datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 1]}]}]
     group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
-    limit = 300_000_000
+    limit = 350_000_000
     assert 4 * data.size > limit
     child = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _CHILD, str(tmp_path), str(limit)], capture_output=True, text=True, check=False
     )
     assert child.returncode == 0, child.stdout + child.stderr
     mask = open_pyramid(tmp_path / "mask.ome.zarr").levels[0].data
-    assert mask.shape == (1, 448, 384, 384)
+    assert mask.shape == (1, 448, 448, 448)
