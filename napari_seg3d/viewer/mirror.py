@@ -21,6 +21,7 @@ _SHARED_LABELS = (
     "n_edit_dimensions",
     "preserve_labels",
     "contiguous",
+    "editable",
     "mode",
 )
 
@@ -56,6 +57,7 @@ class Mirror:
             # One history: a stroke can be undone from either view.
             self.copy._undo_history, self.copy._redo_history = layer._undo_history, layer._redo_history
             self.copy.metadata = layer.metadata
+            self.copy.editable = layer.editable
             keep_locks(self.copy, like=layer)
             self._drawn = history_of(self.layer)
             for one, other in ((layer, self.copy), (self.copy, layer)):
@@ -86,10 +88,12 @@ class Mirror:
         self._heard.append((event, answer))
 
     def _take_data(self, _event: object) -> None:
-        if self.copy.data is not self.layer.data:
-            self.copy.data = self.layer.data
-            if isinstance(self.layer, Labels):  # a new array has a new history
-                self.copy._undo_history, self.copy._redo_history = self.layer._undo_history, self.layer._redo_history
+        if self.copy.data is self.layer.data:
+            self.copy.refresh()  # other voxels in the same array
+            return
+        self.copy.data = self.layer.data
+        if isinstance(self.layer, Labels):  # a new array has a new history
+            self.copy._undo_history, self.copy._redo_history = self.layer._undo_history, self.layer._redo_history
 
     def _redraw(self, other: Labels) -> None:
         if self._is_busy or history_of(self.layer) == self._drawn:

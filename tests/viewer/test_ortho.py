@@ -12,11 +12,13 @@ from napari.qt import QtViewer
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
+from napari_seg3d.viewer.half_made import HalfMade
 from napari_seg3d.viewer.layers import layer_data
 from napari_seg3d.viewer.look import go_to_centre, show_radiological
 from napari_seg3d.viewer.session import session_of
-from napari_seg3d.volumes import Volume
-from tests.pumping import pump
+from napari_seg3d.viewer.stage import Picture
+from napari_seg3d.volumes import Label, Volume, box_of
+from tests.pumping import pump, pump_until
 
 SHAPE = (20, 24, 16)  # I, J, K of a scan that runs to right, anterior and superior
 
@@ -107,6 +109,29 @@ def test_painting_in_one_view_paints_in_all_and_can_be_undone_from_the_first(vie
     mask.paint((8, 12, 10), 5)
     pump(0.1)
     assert (np.asarray(mirrored._slice.image.raw) == 5).any()
+
+
+def test_a_mask_that_is_being_made_fills_in_all_views_and_is_painted_when_it_is_whole(viewer, ortho):
+    coronal, _, _ = models(ortho)
+    scan = Volume(np.zeros((1, *SHAPE), np.float32), np.diag([1.0, 1, 2, 1]))
+    half = HalfMade(viewer, session_of(viewer).stage, viewer.layers["scan"], scan, "organ", None)
+    left, right = box_of((0, 0, 0), (10, 24, 16)), box_of((10, 0, 0), SHAPE)
+    ones = np.ones((1, 10, 24, 16), np.uint8)
+    half.take(left, ones, {1: Label("organ")})
+    pump(0.1)
+    mirrored = coronal.layers["organ (being made)"]
+    assert not mirrored.editable
+    assert np.asarray(mirrored._slice.image.raw).mean() == 0.5
+    half.take(right, ones, {1: Label("organ")})
+    pump_until(lambda: np.asarray(mirrored._slice.image.raw).all(), what="the second part in the second view")
+    whole = Volume(np.ones((1, *SHAPE), np.uint8), scan.affine, "labels")
+    (mask,) = half.finish([Picture.of(whole, "organ")])
+    assert mirrored.editable
+    mirrored.paint((8, 12, 10), 0)
+    assert not mask.data.all()
+    mask.undo()
+    assert mask.data.all()
+    assert mirrored.data is mask.data
 
 
 def test_looks_are_shared(viewer, ortho):
