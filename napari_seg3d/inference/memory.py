@@ -29,7 +29,7 @@ _USUAL_FEATURES = 5.5  # for each feature of each level: what goes in, what come
 _DECIDING = 2.25  # the channel that is compared, the highest so far, and where it is higher
 _BRINGING = 3.0  # copies of a channel for ITK on the way to another spacing
 _DOUBT = 4.0  # entropies, and what they are made from
-_MOST_PIECE = 2**22  # numbers of a block that `blocks` gives away
+_MOST_PIECE = 2**20  # numbers, as in blocks.py
 _PIECE_COPIES = 4.0  # of it: with its neighbours, resampled
 
 
@@ -118,11 +118,11 @@ def _computing(spec: ModelSpec, seen: Sequence[int], answered: int, options: Pre
     band = tiling.window[rows] * tiling.window[columns] * tiling.padded[rest]
     later = reached * tiling.padded[columns] * tiling.padded[rest]
     piece = _PIECE_COPIES * _NUMBER * min(_MOST_PIECE, channels * (band + later))
-    # While one window is put into its place, the next one waits and another is computed.
+    # On a GPU the next window is computed while one is put into its place.
     return seeing + (2 * logits + _NUMBER) * window + _NUMBER * channels * (band + later) + piece
 
 
-def _alive(spec: ModelSpec, pixels: int) -> float:
+def _alive(spec: ModelSpec, pixels: float) -> float:
     """Return what a network holds while it computes so many pixels."""
     numbers = 0.0
     for features, stride in zip(spec.network.features, [*spec.network.strides, (1, 1, 1)], strict=True):
