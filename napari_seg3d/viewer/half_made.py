@@ -88,6 +88,10 @@ class HalfMade(QObject):
         if pictures:
             self._begun.emit(pictures)
 
+    def __contains__(self, layer: Layer) -> bool:
+        """Whether a layer shows what is not whole yet."""
+        return layer in self._layers.values()
+
     def finish(self, pictures: list[Picture]) -> list[Labels]:
         """Let the whole masks take the place of what is there; return their layers, in the order of the masks."""
         finished = [

@@ -39,6 +39,8 @@ class PredictionModel(QObject):
         self._viewer, self._stage = viewer, stage
         self.error: Seg3dError | None = None
         self.job: Job | None = None
+        #: The mask that was predicted last, and what was said of it: for a dock that is opened again.
+        self.told: tuple[weakref.ref[Labels], str] | None = None
         self._half_made: HalfMade | None = None
         self._selected: set[Layer] = set()  # when the prediction began
         self._warm: tuple[tuple[tuple[tuple[Path, float], ...], EngineName], Predictor | Ensemble] | None = None
@@ -128,6 +130,10 @@ class PredictionModel(QObject):
         """Return the layers of the viewer that are one mask: those of overlapping labels that were predicted together, else one."""
         together = next((layers for layers in self._results.values() if mask in layers), [mask])
         return [layer for layer in together if layer in self._viewer.layers]
+
+    def is_whole(self, mask: Labels) -> bool:
+        """Return whether a mask is not one that is just being made."""
+        return self._half_made is None or mask not in self._half_made
 
     def _show(self, image: Image, prediction: Prediction, pictures: list[Picture], maps: list[Picture], engine: str) -> None:
         if image not in self._viewer.layers:

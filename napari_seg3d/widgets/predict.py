@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+import weakref
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +13,16 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QMenu, QPushButton, QToolButton
 
 from napari_seg3d.errors import Seg3dError
-from napari_seg3d.inference import Prediction, read_spec
+from napari_seg3d.inference import ModelSpec, Prediction, read_spec
+from napari_seg3d.inference.memory import planned_memory
 from napari_seg3d.training import Run, find_runs
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import native_of
+from napari_seg3d.viewer.region import drawn_region
 from napari_seg3d.viewer.saving import join_labels, layer_to_volume
 from napari_seg3d.viewer.session import session_of
-from napari_seg3d.volumes import GRID_SUFFIXES, volume_name, write_label_files, write_volume
+from napari_seg3d.volumes import GRID_SUFFIXES, free_memory, volume_name, write_label_files, write_volume
+from napari_seg3d.widgets.cockpit import gigabytes
 from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file, choose_folder, choose_new_file, duration
 from napari_seg3d.widgets.predict_choices import PredictChoices
 from napari_seg3d.widgets.predict_folder import PredictFolder
@@ -54,6 +59,7 @@ class PredictDock(Dock):
         self._model, self._watch, self._stage = session.prediction, session.watch, session.stage
         self._folder_model = session.folder_prediction
         self._extra_models: list[Path] = []
+        self._specs: dict[Path, ModelSpec | None] = {}
 
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -76,9 +82,15 @@ class PredictDock(Dock):
         self.body.addLayout(form)
         self.about = Notice()
         self.body.addWidget(self.about)
+        self.memory = Notice()
+        self.memory.setToolTip(
+            "<p>An estimate of the most memory that the prediction holds at a time, beside the scan and the weights, on a CPU.</p>"
+        )
+        self.body.addWidget(self.memory)
 
         self.choices = PredictChoices()
         self.choices.drawRequested.connect(self._draw_region)
+        self.choices.changed.connect(self._plan_memory)
         self.body.addWidget(self.choices)
 
         self.folder = PredictFolder(session.folder_prediction)
@@ -124,6 +136,8 @@ class PredictDock(Dock):
         self._fill_models()
         self.reset_choices()
         self._synchronise()
+        if self._model.told is not None and self._model.told[0]() in layers:
+            self.notice.say(self._model.told[1])
 
     def reset_choices(self, event: object = None) -> None:
         """Offer the image layers that there are now; the choice stays where it can."""
@@ -227,21 +241,24 @@ class PredictDock(Dock):
 
     def _mask_to_save(self) -> Labels | None:
         active = self._viewer.layers.selection.active
-        if isinstance(active, Labels):
+        if isinstance(active, Labels) and self._model.is_whole(active):
             return active
-        masks = [layer for layer in self._viewer.layers if isinstance(layer, Labels) and layer.visible]
+        masks = [
+            layer for layer in self._viewer.layers if isinstance(layer, Labels) and layer.visible and self._model.is_whole(layer)
+        ]
         return masks[-1] if masks else None
 
     # -- what there is to see ------------------------------------------------------------------------------------------------------
 
     def _fill_models(self) -> None:
         chosen = self.models.currentData()
+        self._specs.clear()
         self.models.blockSignals(True)
         self.models.clear()
         for path in self._extra_models:
             self.models.addItem(path.name, str(path))
         for run in [run for run in find_runs() if run.best.exists()][:_MOST_MODELS]:
-            self.models.addItem(_model_name(run), str(run.best))
+            self.models.addItem(_model_name(run, run.best.stat().st_mtime_ns), str(run.best))
         self.models.setCurrentIndex(max(0, self.models.findData(chosen)) if self.models.count() else -1)
         for row in range(self.models.count()):
             self.models.setItemData(row, self.models.itemData(row), Qt.ItemDataRole.ToolTipRole)
@@ -253,7 +270,7 @@ class PredictDock(Dock):
     def _describe_model(self) -> None:
         """Say what the model sees and finds, and offer the modes by the names that fit it."""
         path = self.models.currentData()
-        spec = read_spec(path) if path is not None else None
+        spec = self._spec(Path(path)) if path is not None else None
         self.choices.set_model(spec)
         rows = range(self.models.count())
         self.choices.set_models(
@@ -261,11 +278,41 @@ class PredictDock(Dock):
         )
         if spec is None:
             self.about.say("What it finds is known when it is loaded." if path is not None else "")
+            self._plan_memory()
             return
         more = ", …" if len(spec.labels) > _MOST_VOLUMES else ""
         overlapping = ", which may overlap" if spec.targets == "overlapping" and len(spec.labels) > 1 else ""
         labels = ", ".join(name for _, name in sorted(spec.labels.items())[:_MOST_VOLUMES])
         self.about.say(f"Finds {labels}{more}{overlapping}. Sees {spec.what_it_sees}.")
+        self._plan_memory()
+
+    def _spec(self, path: Path) -> ModelSpec | None:
+        if path not in self._specs:
+            self._specs[path] = read_spec(path)
+        return self._specs[path]
+
+    def _plan_memory(self) -> None:
+        """Say how much memory the prediction needs, where the model says of itself what it is, and the scan where it lies."""
+        image: Image | None = self.images.currentData()
+        native = native_of(image) if image is not None else None
+        specs = [self._spec(path) for path in self._chosen_models()] if self.models.currentData() is not None else []
+        known = [spec for spec in specs if spec is not None]
+        if image is None or native is None or not known or len(known) < len(specs):
+            self.memory.say("")
+            return
+        options, region = self.choices.options(), self.choices.region
+        try:
+            if region is not None and len(region.data):
+                options = replace(options, region=drawn_region(region, image, native.grid))
+            needed, free = planned_memory(known, native.grid, options=options), free_memory()
+        except Seg3dError:
+            self.memory.say("")  # what is wrong is told when Predict is pressed
+            return
+        if needed > free:
+            advice = "choose patches as the mode, limit the region, or close other programs."
+            self.memory.say(f"Needs about {gigabytes(needed)} of memory, and {gigabytes(free)} are free: {advice}", "warning")
+        else:
+            self.memory.say(f"Needs about {gigabytes(needed)} of memory; {gigabytes(free)} are free.")
 
     def _look_for_models(self, events: list[dict[str, object]]) -> None:
         if any(event["kind"] == "checkpoint" for event in events):
@@ -274,8 +321,13 @@ class PredictDock(Dock):
     def _enable(self, event: object = None) -> None:
         # One at a time: both want all cores, and the one model that is kept warm.
         idle = self._model.job is None and self._folder_model.job is None
-        self.folder.enable(idle and self.models.currentData() is not None)
-        self.run_button.setEnabled(idle and self.models.currentData() is not None and self.images.currentData() is not None)
+        model = self.models.currentData()
+        is_there = model is not None and Path(model).exists()
+        if model is not None and not is_there:
+            self.about.say(f"{Path(model).name} was deleted or moved: choose another model.", "warning")
+        self.folder.enable(idle and is_there)
+        self.run_button.setEnabled(idle and is_there and self.images.currentData() is not None)
+        self._plan_memory()
         self.save_button.setEnabled(self._mask_to_save() is not None)
 
     def _synchronise(self) -> None:
@@ -292,7 +344,9 @@ class PredictDock(Dock):
         named = list(mask.labels.items())[:_MOST_VOLUMES]
         volumes = [f"{label.name} {(mask.data == value).sum() * millilitres:.1f} ml" for value, label in named]
         told = f"Predicted in {duration(prediction.seconds)} by {engine}: {', '.join(volumes)}."
-        self.notice.say(" ".join([told, *prediction.notes]))
+        told = " ".join([told, *prediction.notes])
+        self.notice.say(told)
+        self._model.told = weakref.ref(layer), told
 
 
 def _combo(tooltip: str) -> QComboBox:
@@ -303,6 +357,8 @@ def _combo(tooltip: str) -> QComboBox:
     return combo
 
 
-def _model_name(run: Run) -> str:
+@lru_cache(maxsize=4 * _MOST_MODELS)
+def _model_name(run: Run, written: int) -> str:
+    """Return what to call a run's best model; its events are read again only after that was `written` anew."""
     dice = run.best_dice()
     return f"Dice {dice:.3f}, {run.name}" if dice is not None else run.name

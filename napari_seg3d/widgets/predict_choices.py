@@ -41,6 +41,8 @@ class PredictChoices(Folded):
 
     #: The user wants to draw a region.
     drawRequested = Signal()
+    #: Something was chosen that may change how much memory is needed.
+    changed = Signal()
 
     def __init__(self) -> None:
         super().__init__(
@@ -130,6 +132,11 @@ class PredictChoices(Folded):
         standard = PredictOptions()
         self.overlap.setValue(round(100 * standard.overlap))
         self.modes.currentIndexChanged.connect(self._enable)
+        for combo in (self.modes, self.blending, self.regions):
+            combo.currentIndexChanged.connect(self.changed)
+        for box in (*self.flips.values(), self.uncertainty, self.probabilities):
+            box.toggled.connect(self.changed)
+        self.overlap.valueChanged.connect(self.changed)
         self.set_model(None)
         self.set_models({})
         self.set_regions([])
@@ -160,6 +167,7 @@ class PredictChoices(Folded):
             action.setCheckable(True)
             action.setChecked(path in checked)
             action.toggled.connect(self._name_partners)
+            action.toggled.connect(self.changed)
         self._name_partners()
 
     def _name_partners(self) -> None:
@@ -181,10 +189,12 @@ class PredictChoices(Folded):
         names = _MODES[spec.network.dims if spec is not None else 3]
         self._trained: Mode = spec.mode if spec is not None else "patches"
         trained = f"As trained ({names[spec.mode].lower()})" if spec is not None else "As trained"
+        self.modes.blockSignals(True)  # while the list is empty there is no mode
         self.modes.clear()
         for mode, name in ({"auto": trained} | names).items():
             self.modes.addItem(name, mode)
         self.modes.setCurrentIndex(max(0, self.modes.findData(chosen)))
+        self.modes.blockSignals(False)
         self._enable()
 
     def set_regions(self, layers: list[Shapes]) -> None:

@@ -103,6 +103,7 @@ def test_the_mask_fills_and_becomes_the_whole_one_while_the_user_looks_elsewhere
     (half,) = room.begin()
     assert half.name == MADE
     assert not half.editable
+    assert not room.prediction.is_whole(half), "nobody saves half a mask"
     assert half.visible
     assert np.allclose(half.scale, room.image.scale)
     assert np.allclose(half.translate, room.image.translate)

@@ -1,5 +1,6 @@
 """Predictions of overlapping labels in the viewer: a layer each, painted by itself, and saved as one mask."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,36 @@ def test_models_answer_together(dock, scan: Path, tmp_path: Path) -> None:
     shown = viewer.layers[f"{name} probability [liver]"].data
     assert np.isclose(np.sort(shown.ravel()), np.sort(mean[0].ravel()), atol=1e-5).all()
     assert viewer.layers[f"{name} uncertainty [disagreement]"].data.max() > 0
+
+
+def test_the_memory_that_is_needed_is_told_before_the_start(dock, scan: Path, tmp_path: Path, monkeypatch) -> None:
+    dock._viewer.open(str(scan), plugin=PLUGIN)
+    assert dock.memory.text() == "", "no model, nothing to plan"
+    dock.add_model(_model(tmp_path / "model.pt", {1: "liver", 2: "tumour"}))
+    before = dock.memory.text()
+    assert re.fullmatch(r"Needs about \d+ [MG]B of memory; [\d.]+ [MG]B are free\.", before)
+    monkeypatch.setattr("napari_seg3d.widgets.predict.free_memory", lambda: 1)
+    dock.choices.probabilities.setChecked(True)
+    assert "0 MB are free: choose patches as the mode" in dock.memory.text()
+
+
+def test_a_model_that_was_deleted_is_told_and_not_predicted_with(dock, scan: Path, tmp_path: Path) -> None:
+    dock._viewer.open(str(scan), plugin=PLUGIN)
+    model = _model(tmp_path / "model.pt", {1: "liver"})
+    dock.add_model(model)
+    assert dock.run_button.isEnabled()
+    model.unlink()
+    dock._viewer.layers.selection.clear()
+    assert not dock.run_button.isEnabled()
+    assert "was deleted or moved" in dock.about.text()
+
+
+def test_a_dock_that_is_opened_again_shows_the_last_result(dock, scan: Path, tmp_path: Path) -> None:
+    dock._viewer.open(str(scan), plugin=PLUGIN)
+    (mask,) = _predict(dock, _model(tmp_path / "model.pt", {1: "liver"}))
+    told = dock.notice.text()
+    again = type(dock)(dock._viewer)
+    assert "ml" in told
+    assert again.notice.text() == told
+    dock._viewer.layers.remove(mask)
+    assert type(dock)(dock._viewer).notice.text() == "", "its layer is gone"
