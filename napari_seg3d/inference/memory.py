@@ -22,6 +22,7 @@ from napari_seg3d.volumes import Grid, crop_grid
 _AS_TRAINED = PredictOptions()
 _NUMBER = 4  # bytes of a float32
 # Measured on CPUs: what is alive together, in float32 numbers for each voxel.
+_FRAGMENTS = 60e6  # what allocators hold back between one array and the next
 _PREPARING = 2.25  # of each channel: the scan, a copy that is sorted for its percentiles, and a mask of bytes
 _RESAMPLING = 2.0  # copies of a channel for ITK, smoothed, beside what comes and goes
 _FEATURES = {"torchio-unet": 13, "vnet": 11, "mini-vnet": 11, "attentionunet": 9, "mednext": 11, "swinunetr": 16, "segresnet": 4}
@@ -36,8 +37,8 @@ _PIECE_COPIES = 4.0  # of it: with its neighbours, resampled
 def planned_memory(models: Sequence[ModelSpec], scan: Grid, channels: int = 1, options: PredictOptions = _AS_TRAINED) -> int:
     """Return the bytes that the prediction of a scan needs at its peak, above the scan itself.
 
-    An estimate for CPUs: what is measured lies between 0.5 and 2 times of it. Program and weights are not counted. Of a cascade it is
-    what the second network needs where the first one finds something everywhere, which is the most.
+    An estimate for CPUs. Program and weights are not counted. Of a cascade it is what the second network needs where the first one finds
+    something everywhere, which is the most.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def _of_one(spec: ModelSpec, scan: Grid, channels: int, options: PredictOptions)
     # At the end once more: in the voxel order of the file, and in the whole scan.
     ordered = answer if scan.orientation == "RAS" else 2 * answer
     placed = 0 if options.region is None else answer + (maps + labels) * voxels
-    return max(preparing, prepared + max(answer + computing, ordered, placed), (maps + 2 * labels) * voxels)
+    return _FRAGMENTS + max(preparing, prepared + max(answer + computing, ordered, placed), (maps + 2 * labels) * voxels)
 
 
 def _computing(spec: ModelSpec, seen: Sequence[int], answered: int, options: PredictOptions, is_resampled: bool) -> float:
