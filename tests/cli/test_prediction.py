@@ -16,6 +16,7 @@ from napari_seg3d.inference import ModelSpec, PredictOptions, Predictor, load_mo
 from napari_seg3d.networks import NetworkSpec, build_network
 from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import Grid, Volume, read_volume, write_volume
+from tests.inference.test_beyond_memory import save
 from tests.volumes.dicom.phantom_series import write_series
 
 _SHAPE = (18, 15, 9)
@@ -159,3 +160,29 @@ def test_maps_lie_beside_the_mask_and_say_what_it_says(model: Path, tmp_path: Pa
 def test_choices_that_are_none_are_told_before_anything_is_loaded(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words):
         _predict(tmp_path / "missing.pt", tmp_path, *arguments)
+
+
+def test_an_ome_zarr_is_predicted_piece_by_piece_and_other_scans_are_told(tmp_path: Path) -> None:
+    network = NetworkSpec(in_channels=1, out_channels=3, features=(4, 8, 16), strides=((2, 2, 2),) * 2)
+    spec = ModelSpec(
+        network=network,
+        labels={2: "liver", 4: "tumour"},
+        pipeline=preprocessing_pipeline(None, "zscore").to_list(),
+        patch_size=(8, 8, 8),
+        mode="patches",
+    )
+    torch.manual_seed(0)
+    model = tmp_path / "model.pt"
+    save_model(model, spec, build_network(network).state_dict())
+    scan = save(tmp_path / "large.ome.zarr", _scan().data, "LPS", (1.5, 1.0, 2.0))
+    expected = Predictor.load(model, "cpu", engine="torch").predict(read_volume(scan, "image")).labels
+    ours = (model, scan, "--engine", "torch", "--format", ".ome.zarr", "--out", tmp_path / "out")
+    assert "liver (ml)" in _predict(*ours)
+    mask = read_volume(tmp_path / "out" / "large.ome.zarr", "labels")
+    assert np.array_equal(mask.data, expected.data)
+    assert np.allclose(mask.affine, expected.affine)
+    assert {value: label.name for value, label in mask.labels.items()} == {2: "liver", 4: "tumour"}
+    assert "was there" in _predict(*ours)
+    other = write_volume(_scan(), tmp_path / "patient7.nii.gz")
+    assert "patient7" in _predict(model, other, "--format", ".ome.zarr", "--out", tmp_path / "other", status=1)
+    assert not list((tmp_path / "other").glob("*.zarr"))

@@ -253,7 +253,6 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import PredictOptions
 from napari_seg3d.inference.beyond import predict_beyond_memory, too_large
 from napari_seg3d.datasets import Case
-from napari_seg3d.inference import PredictOptions
 from tests.inference.test_beyond_memory import make_predictor, scan_in
 
 torch.set_num_threads(1)
