@@ -212,7 +212,7 @@ class Predictor:
             `cancelled` returned True.
         """
         start = time.perf_counter()
-        told = None if partly is None else lambda box, classes: partly(box, self._values(classes))
+        told = None if partly is None else lambda box, classes: partly(box, self.values_of(classes))
         notes = [_RENUMBERED] if set(self.stored_labels) != set(self.labels) else []
         if self.without_temperature and (options.probabilities or options.uncertainty):
             notes.append(self.without_temperature)
@@ -392,14 +392,14 @@ class Predictor:
         """
         spec, tile = self.spec, windows_of(self.spec, options)
         if spec.network.dims == 2:
-            networks = partial(self._computed_in, count=image.shape[1], options=options, cancelled=cancelled)
+            networks = partial(self.network_for, count=image.shape[1], options=options, cancelled=cancelled)
             seen = slice_probabilities(
                 networks, image, spec.planes, spec.context, tile, spec.targets, spec.channels, progress, cancelled
             )
             return seen, grid
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
-        network = self._computed_in(None, len(tiling.corners), options, cancelled)
+        network = self.network_for(None, len(tiling.corners), options, cancelled)
         if is_coarse(self.spec):
             padded = tiling.pad(image[np.newaxis], lowest)
             logits = next(network(padded) for _ in watch.over(tiling.corners))
@@ -421,12 +421,12 @@ class Predictor:
         if spec.network.dims == 2:
             plane = spec.planes[0]
             watch = Watch(window_count(image, plane, tile), progress, cancelled)
-            network = self._computed_in(plane, image.shape[1], options, cancelled)
+            network = self.network_for(plane, image.shape[1], options, cancelled)
             yield from slice_slabs(network, image, plane, spec.context, tile, spec.targets, spec.channels, watch)
             return
         tiling, lowest = tile(image.shape[1:]), float(image.min())
         watch = Watch(len(tiling.corners), progress, cancelled)
-        network = self._computed_in(None, len(tiling.corners), options, cancelled)
+        network = self.network_for(None, len(tiling.corners), options, cancelled)
         for box, logits in blocks(network, image[np.newaxis], tiling, lowest, watch, axes, ahead=not self.computer.is_cpu):
             yield box, activated(logits, spec.targets, spec.channels)[0].numpy()
 
@@ -474,7 +474,7 @@ class Predictor:
     def as_volume(self, classes: NDArray[np.integer], scan: Volume) -> Volume:
         """Return classes ``(T, I, J, K)``, as `classes` gives them, as labels of the scan."""
         return Volume(
-            self._values(classes),
+            self.values_of(classes),
             scan.affine,
             "labels",
             scan.source,
@@ -482,7 +482,7 @@ class Predictor:
             is_oriented=scan.is_oriented,
         )
 
-    def _values(self, classes: NDArray[np.integer]) -> NDArray[np.generic]:
+    def values_of(self, classes: NDArray[np.integer]) -> NDArray[np.generic]:
         """Return classes ``(T, I, J, K)`` as what masks hold: the values of labels, a channel for each label where they overlap."""
         values = np.array(list(self.stored_labels))
         dtype = smallest_integer(0, int(values.max()))
@@ -504,7 +504,7 @@ class Predictor:
         names = tuple(name for _, name in sorted(self.labels.items()))
         return ("background", *names) if self.spec.targets == "exclusive" else names
 
-    def _computed_in(
+    def network_for(
         self, plane: Plane | None, count: int, options: PredictOptions, cancelled: CancelCheck | None = None
     ) -> Forward:
         """Return what computes the network for about `count` windows, of a plane or of volumes: the engine, and its mirror images."""

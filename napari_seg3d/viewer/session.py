@@ -92,9 +92,9 @@ class Session(QObject):
             self.watch.stop_looking()
             self.runs.set_watched(False)
             self.transforms.forget()
+            self.prediction.cancel()
             for job in (
                 self.data.job,
-                self.prediction.job,
                 self.folder_prediction.job,
                 self.labels.job,
                 self.scans.job,

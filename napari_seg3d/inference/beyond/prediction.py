@@ -124,7 +124,7 @@ def predict_beyond_memory(
         decided = _decided(predictor, image, native, options, axes, progress, cancelled)
         for canonical_box, classes in _rows(decided, native.canonical(), axes[0]):
             box = native.box_from_canonical(canonical_box)
-            values = crop_grid(native, box).from_canonical(predictor._values(classes))
+            values = crop_grid(native, box).from_canonical(predictor.values_of(classes))
             if mask is None:
                 mask = StoredLabels(whole, native, values.dtype, names, len(values), pyramid.is_oriented)
             mask.write(box, values)
@@ -205,7 +205,7 @@ def _decided(
     i, j, k = spec.patch_size
     tiling = _PaddedWhenRead(image.grid.shape, (i, j, k), options.overlap, options.blending)
     lowest = float(extremes(image)[0])
-    network = predictor._computed_in(None, len(tiling.corners), options, cancelled)
+    network = predictor.network_for(None, len(tiling.corners), options, cancelled)
     watch = Watch(len(tiling.corners), progress, cancelled)
     windows: NDArray[np.float32] = _Windows(image, tiling, lowest)  # type: ignore[assignment]  # only cut into boxes
     if len(tiling.corners) == 1:
