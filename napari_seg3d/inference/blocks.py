@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Where in an image something lies.
 Place = tuple[slice, ...]
-_MOST_NUMBERS = 2**20  # in a block that is given away: some of 4 MB are nothing beside what is kept
+MOST_NUMBERS = 2**20  # in a block that is given away: some of 4 MB are nothing beside what is kept
 _EVERY = (slice(None), slice(None))  # image and channel
 
 
@@ -112,7 +112,7 @@ def blocks(
             later[column] = done[:, :, height : window[0]].clone()
         done[:, :, :height] /= lattice.total([planes, columns, *(slice(0, side) for side in sides[2:])])
         # In pieces, because whoever gets a block makes some copies of it; the same in each row.
-        most = max(1, _MOST_NUMBERS // band[:, :, :, 0].numel())
+        most = max(1, MOST_NUMBERS // band[:, :, :, 0].numel())
         for piece in (slice(at, min(at + most, columns.stop)) for at in range(columns.start, columns.stop, most)):
             seen = [_common(part, side) for part, side in zip([planes, piece, *image[2:]], image, strict=True)]
             if any(part.start >= part.stop for part in seen):

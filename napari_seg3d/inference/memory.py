@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from napari_seg3d.inference.blocks import MOST_NUMBERS
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PredictOptions
 from napari_seg3d.inference.seeing import is_coarse, seen_for, windows_of
@@ -30,7 +31,6 @@ _USUAL_FEATURES = 5.5  # for each feature of each level: what goes in, what come
 _DECIDING = 2.25  # the channel that is compared, the highest so far, and where it is higher
 _BRINGING = 3.0  # copies of a channel for ITK on the way to another spacing
 _DOUBT = 4.0  # entropies, and what they are made from
-_MOST_PIECE = 2**20  # numbers, as in blocks.py
 _PIECE_COPIES = 4.0  # of it: with its neighbours, resampled
 
 
@@ -118,7 +118,7 @@ def _computing(spec: ModelSpec, seen: Sequence[int], answered: int, options: Pre
     reached = tiling.window[rows] - (tiling.starts[rows][1] if len(tiling.starts[rows]) > 1 else tiling.window[rows])
     band = tiling.window[rows] * tiling.window[columns] * tiling.padded[rest]
     later = reached * tiling.padded[columns] * tiling.padded[rest]
-    piece = _PIECE_COPIES * _NUMBER * min(_MOST_PIECE, channels * (band + later))
+    piece = _PIECE_COPIES * _NUMBER * min(MOST_NUMBERS, channels * (band + later))
     # On a GPU the next window is computed while one is put into its place.
     return seeing + (2 * logits + _NUMBER) * window + _NUMBER * channels * (band + later) + piece
 

@@ -60,7 +60,7 @@ def test_a_network_that_returns_its_input_gives_it_back(sides, window, overlap, 
     tiling = Tiling(sides, window, overlap, blending)
     found, seen = np.zeros_like(images), np.zeros(sides, int)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "_MOST_NUMBERS", most)
+        patch.setattr(room, "MOST_NUMBERS", most)
         for box, block in blocks(_same, images, tiling, float(images.min()), Watch(1), axes, ahead=ahead):
             found[(..., *box)] = block.numpy()
             seen[box] += 1

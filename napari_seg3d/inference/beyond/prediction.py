@@ -19,6 +19,7 @@ from napari_seg3d.inference.beyond.steps import prepared
 from napari_seg3d.inference.blocks import blocks
 from napari_seg3d.inference.foreign.predictor import ForeignPredictor
 from napari_seg3d.inference.home import blocks_home
+from napari_seg3d.inference.memory import planned_memory
 from napari_seg3d.inference.options import PredictOptions
 from napari_seg3d.inference.predictor import Predictor
 from napari_seg3d.inference.seeing import sees_whole
@@ -28,7 +29,6 @@ from napari_seg3d.volumes import Box, Grid, Label, box_of, crop_grid, free_memor
 from napari_seg3d.volumes.formats.ome_zarr_labels import StoredLabels
 
 _AS_TRAINED = PredictOptions()
-_BYTES = 12  # for each voxel, beside the scan: its float32, what prepares that, and labels
 #: How a mask is named that can be written piece by piece.
 STORED_ENDINGS = (".ome.zarr", ".zarr")
 
@@ -148,16 +148,19 @@ def too_large(predictor: object, cases: Iterable[Case], options: PredictOptions 
     except Seg3dError:
         return frozenset()
     free = free_memory()
-    return frozenset(case.id for case in cases if len(case.images) == 1 and _needed(case.images[0]) > free)
+    return frozenset(case.id for case in cases if len(case.images) == 1 and _needed(predictor, case.images[0], options) > free)
 
 
-def _needed(scan: Path) -> int:
+def _needed(predictor: Predictor, scan: Path, options: PredictOptions) -> int:
     """Return about how many bytes an OME-Zarr takes to be predicted in memory."""
     try:
-        data = open_pyramid(scan).levels[0].data if is_ome_zarr(scan) else None
+        level = open_pyramid(scan).levels[0] if is_ome_zarr(scan) else None
     except Seg3dError:
         return 0
-    return 0 if data is None else int(data.nbytes + _BYTES * data.size)
+    if level is None:
+        return 0
+    channels, i, j, k = level.data.shape
+    return int(level.data.nbytes) + planned_memory([predictor.spec], Grid((i, j, k), level.affine), channels, options)
 
 
 def is_ome_zarr(path: Path) -> bool:
