@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_seg3d.editing.boxes import boxes_of
+from napari_seg3d.editing.pieces import pieces_of
 from napari_seg3d.errors import Cancelled
 from napari_seg3d.evaluation import Counts, count_labels
 from napari_seg3d.evaluation.counts import check_shapes
-from napari_seg3d.inference.postprocess.apply import boxes_of, kept, least_voxels, pieces_of, postprocessed
+from napari_seg3d.inference.postprocess.apply import kept, least_voxels, postprocessed
 from napari_seg3d.inference.postprocess.rules import Rule, Rules
 from napari_seg3d.volumes import Volume
 
@@ -169,7 +171,12 @@ def _measured(prediction: Volume, mask: Volume, labels: Iterable[int]) -> dict[i
 
 def _places(data: NDArray[np.generic]) -> dict[int, tuple[int, slice, slice, slice]]:
     """Return channel and box of each label."""
-    return {value: (channel, *box) for channel, array in enumerate(data) for value, box in boxes_of(array).items()}
+    places = {}
+    for channel, array in enumerate(data):
+        for value, (i, j, k) in boxes_of(array).items():
+            if value > 0:
+                places[value] = channel, i, j, k
+    return places
 
 
 def _best(cases: list[_Case]) -> Rule:

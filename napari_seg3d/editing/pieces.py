@@ -1,0 +1,53 @@
+"""The pieces of a mask, and the holes in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pieces_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Return the number of the piece that each voxel belongs to (0 for none), and the voxels of piece 1, 2, ….
+
+    Voxels that share a face, an edge or a corner belong to one piece.
+    """
+    from scipy import ndimage
+
+    pieces, count = ndimage.label(mask, structure=np.ones((3,) * mask.ndim, np.bool_))
+    return pieces, np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+
+
+def holes_of(data: NDArray[np.generic], label: int, across: Collection[int] = ()) -> NDArray[np.bool_]:
+    """Return the background of a label's box that the label encloses and touches.
+
+    A speck in a tumour in a liver belongs to the tumour. The background is connected by faces.
+
+    Parameters
+    ----------
+    data : array
+        The box of the label.
+    label : int
+        The label.
+    across : collection of int
+        Axes along which nothing needs to be closed: a hole in the slices across them is one.
+    """
+    from scipy import ndimage
+
+    faces = ndimage.generate_binary_structure(data.ndim, 1)
+    for axis in across:
+        np.moveaxis(faces, axis, 0)[[0, 2]] = False
+    around, _ = ndimage.label(data != label, structure=faces)
+    open_ = np.zeros(around.max(initial=0) + 1, dtype=bool)
+    open_[0] = True  # the label itself
+    for axis in set(range(data.ndim)) - set(across):
+        ends = np.moveaxis(around, axis, 0)
+        open_[ends[0]] = open_[ends[-1]] = True
+    enclosed = ~open_[around] & (data == 0)
+    specks, count = ndimage.label(enclosed, structure=faces)
+    touched = np.zeros(count + 1, dtype=bool)
+    touched[specks[ndimage.binary_dilation(data == label, structure=faces)]] = True
+    touched[0] = False
+    holes: NDArray[np.bool_] = touched[specks]
+    return holes
