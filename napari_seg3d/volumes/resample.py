@@ -13,6 +13,10 @@ from napari_seg3d.volumes.formats.itk import from_itk_array, place, to_itk
 from napari_seg3d.volumes.grid import Grid, Shape3
 from napari_seg3d.volumes.volume import Volume
 
+# By this share of a voxel the nearest neighbour is looked for beside the place itself. Where a place lies half-way between two voxels, rounding
+# would choose one of them, another one for each way to compute the same place; so it is always the lower one.
+_ASIDE = 1e-6
+
 
 def resample(
     volume: Volume, grid: Grid, interpolation: Literal["nearest", "linear"] = "linear", outside: float = 0.0
@@ -56,7 +60,7 @@ def resample(
         # One voxel of border on each side stands for "the nearest value" just outside the first and last voxel centre.
         padded = np.pad(data[channel : channel + 1], ((0, 0), (1, 1), (1, 1), (1, 1)), mode="edge")
         affine = volume.affine.copy()
-        affine[:3, 3] -= affine[:3, :3] @ np.ones(3)
+        affine[:3, 3] -= affine[:3, :3] @ np.full(3, 1 - (_ASIDE if interpolation == "nearest" else 0))
         image = to_itk(Volume(padded, affine, volume.kind))
         channels.append(from_itk_array(sitk.GetArrayFromImage(resampler.Execute(image))))
     return np.stack(channels)

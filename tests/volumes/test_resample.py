@@ -4,6 +4,8 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import GeometryError
@@ -138,3 +140,12 @@ def test_voxels_that_do_not_coincide_are_refused(change: tuple[float, float]) ->
     affine[0, 3] += change[1] * scan.spacing[0]
     with pytest.raises(GeometryError, match="does not lie on the voxels"):
         place_on(Volume(np.ones((1, 5, 5, 5), np.uint8), affine, "labels"), scan)
+
+
+@given(st.integers(0, 2), st.floats(-1e-9, 1e-9))
+def test_the_nearest_of_two_voxels_alike_is_the_lower_one_however_its_place_was_computed(axis: int, noise: float) -> None:
+    data = np.arange(4**3, dtype=np.int16).reshape(1, 4, 4, 4)
+    between = np.eye(4)
+    between[axis, 3] = 0.5 + noise
+    found = resample(Volume(data, np.eye(4), "labels"), Grid((3, 3, 3), between), "nearest")
+    assert np.array_equal(found, data[:, :3, :3, :3])
