@@ -63,9 +63,9 @@ def touchable(mask: NDArray[np.integer], limits: Limits, box: Box) -> NDArray[np
     free = ~_locked(mask[box], limits)
     if limits.intensities is not None and limits.image is not None:
         check_image(mask, limits)
-        under = limits.image[box]
         low, high = limits.intensities
-        free &= (under >= low) & (under <= high)
+        under = limits.image[box]
+        free &= np.greater_equal(under, low) & np.less_equal(under, high)
     return free
 
 
