@@ -16,7 +16,7 @@ from napari_seg3d.datasets.layouts.folders import find_masks
 from napari_seg3d.datasets.layouts.luna import Candidates, Nodule, read_candidates, read_nodules, world_to_voxel
 from napari_seg3d.datasets.layouts.manifest import load_dataset, save_dataset
 from napari_seg3d.datasets.layouts.nnunet import export_nnunet
-from napari_seg3d.datasets.layouts.nodules import SeriesSize, nodule_mask, read_sizes
+from napari_seg3d.datasets.layouts.nodules import AIR, SeriesSize, nodule_box, nodule_mask, read_sizes
 from napari_seg3d.datasets.masks import read_mask
 from napari_seg3d.datasets.opening import cases_in, import_dataset, open_dataset
 from napari_seg3d.datasets.pairing.by_hand import with_pair, without_pair
@@ -51,6 +51,7 @@ from napari_seg3d.datasets.splits.tally import Tally, name_of, tally
 from napari_seg3d.datasets.subjects import SubjectGroup, same_subject_groups
 
 __all__ = [
+    "AIR",
     "Candidates",
     "Case",
     "CaseFacts",
@@ -94,6 +95,7 @@ __all__ = [
     "mark_of",
     "mask_name",
     "name_of",
+    "nodule_box",
     "nodule_mask",
     "open_dataset",
     "pair_by_name",

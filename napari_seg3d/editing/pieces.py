@@ -19,6 +19,20 @@ def pieces_of(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.
     return pieces, np.bincount(pieces.ravel(), minlength=count + 1)[1:]
 
 
+def enclosed(mask: NDArray[np.bool_], across: Collection[int] = ()) -> NDArray[np.bool_]:
+    """Return what a mask encloses, connected by faces; along the axes of `across` nothing needs to be closed."""
+    from scipy import ndimage
+
+    around, _ = ndimage.label(~mask, structure=_faces(mask.ndim, across))
+    open_ = np.zeros(around.max(initial=0) + 1, dtype=bool)
+    open_[0] = True  # the mask itself
+    for axis in set(range(mask.ndim)) - set(across):
+        ends = np.moveaxis(around, axis, 0)
+        open_[ends[0]] = open_[ends[-1]] = True
+    inside: NDArray[np.bool_] = ~open_[around]
+    return inside
+
+
 def holes_of(data: NDArray[np.generic], label: int, across: Collection[int] = ()) -> NDArray[np.bool_]:
     """Return the background of a label's box that the label encloses and touches.
 
@@ -35,19 +49,23 @@ def holes_of(data: NDArray[np.generic], label: int, across: Collection[int] = ()
     """
     from scipy import ndimage
 
-    faces = ndimage.generate_binary_structure(data.ndim, 1)
-    for axis in across:
-        np.moveaxis(faces, axis, 0)[[0, 2]] = False
-    around, _ = ndimage.label(data != label, structure=faces)
-    open_ = np.zeros(around.max(initial=0) + 1, dtype=bool)
-    open_[0] = True  # the label itself
-    for axis in set(range(data.ndim)) - set(across):
-        ends = np.moveaxis(around, axis, 0)
-        open_[ends[0]] = open_[ends[-1]] = True
-    enclosed = ~open_[around] & (data == 0)
-    specks, count = ndimage.label(enclosed, structure=faces)
+    own = data == label
+    faces = _faces(data.ndim, across)
+    specks, count = ndimage.label(enclosed(own, across) & (data == 0), structure=faces)
     touched = np.zeros(count + 1, dtype=bool)
-    touched[specks[ndimage.binary_dilation(data == label, structure=faces)]] = True
+    if count:
+        touched[specks[ndimage.binary_dilation(own, structure=faces)]] = True
     touched[0] = False
     holes: NDArray[np.bool_] = touched[specks]
     return holes
+
+
+def _faces(axes: int, across: Collection[int]) -> NDArray[np.bool_]:
+    """Return the neighbours of a voxel that share a face with it, but for those along some axes."""
+    faces = np.zeros((3,) * axes, np.bool_)
+    for axis in range(axes):
+        sides = [1] * axes
+        for side in (1,) if axis in across else (0, 1, 2):
+            sides[axis] = side
+            faces[tuple(sides)] = True
+    return faces

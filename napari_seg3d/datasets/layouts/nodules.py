@@ -29,7 +29,8 @@ LABELS = {1: "nodule"}
 
 _LIST = "made_from.json"
 _VERSION = 1
-_AIR = -700.0  # HU: what is above, inside the lung, is no air
+#: In HU: what is above, inside the lung, is no air.
+AIR = -700.0
 _FIRST_RADIUS = 2
 
 
@@ -70,21 +71,41 @@ def nodule_mask(
         1 where a nodule is.
     """
     mask = np.zeros(volume_hu.shape, np.uint8)
-    for centre in np.asarray(centres, int).reshape(-1, 3):
-        box = tuple(
-            slice(max(0, place - radius), place + radius + 1)
-            for place, radius in zip(centre, (_radius(volume_hu, centre, axis) for axis in range(3)), strict=True)
-        )
-        mask[box] |= volume_hu[box] > _AIR
+    for centre in np.asarray(centres, int).reshape(-1, volume_hu.ndim):
+        box = nodule_box(volume_hu, centre)
+        mask[box] |= volume_hu[box] > AIR
     return mask
 
 
-def _radius(volume_hu: NDArray[np.integer | np.floating], centre: NDArray[np.integer], axis: int) -> int:
+def nodule_box(
+    volume_hu: NDArray[np.integer | np.floating], centre: NDArray[np.integer] | Sequence[int], above: float = AIR
+) -> tuple[slice, ...]:
+    """Return the box that the walk of `nodule_mask` finds around a centre.
+
+    Parameters
+    ----------
+    volume_hu : array
+        A CT in Hounsfield units, or a slice of one, in any axis order.
+    centre : sequence of int
+        A voxel in it.
+    above : float
+        The walk goes on while both sides are above this, in HU.
+    """
+    sides = []
+    for axis, (place, size) in enumerate(zip(centre, volume_hu.shape, strict=True)):
+        radius = _radius(volume_hu, centre, axis, above)
+        sides.append(slice(max(0, int(place) - radius), min(int(place) + radius + 1, size)))
+    return tuple(sides)
+
+
+def _radius(
+    volume_hu: NDArray[np.integer | np.floating], centre: NDArray[np.integer] | Sequence[int], axis: int, above: float
+) -> int:
     line = volume_hu[tuple(slice(None) if one == axis else place for one, place in enumerate(centre))]
     middle = int(centre[axis])
     last = min(middle, len(line) - 1 - middle)
     radius = _FIRST_RADIUS
-    while radius <= last and line[middle + radius] > _AIR and line[middle - radius] > _AIR:
+    while radius <= last and line[middle + radius] > above and line[middle - radius] > above:
         radius += 1
     return radius if radius <= last else radius - 1
 

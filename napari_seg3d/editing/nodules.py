@@ -1,0 +1,99 @@
+"""Lung nodules from their centres: the annotation assist of LUNA's reference code, on a mask that is being edited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_seg3d.datasets import AIR, nodule_box, read_nodules, world_to_voxel
+from napari_seg3d.editing.boxes import check_image, check_place
+from napari_seg3d.editing.change import Change, joined, no_change, paint
+from napari_seg3d.errors import DatasetError
+
+
+def add_nodules(
+    mask: NDArray[np.integer],
+    image_hu: NDArray[np.integer | np.floating],
+    centres: ArrayLike,
+    label: int,
+    *,
+    above: float = AIR,
+    over_others: bool = False,
+) -> Change:
+    """Paint the nodules at some centres.
+
+    From each centre one walks outwards along each axis while both sides stay above -700 HU, starting two voxels out; what is above
+    -700 HU in the box so found is the nodule.
+
+    Parameters
+    ----------
+    mask : array of integers
+        In two or three dimensions.
+    image_hu : array
+        The CT under the mask, in Hounsfield units.
+    centres : array of shape (n, d) or (d,)
+        Voxels.
+    label : int
+        What is painted.
+    above : float
+        What is above, inside the lung, is no air; in HU.
+    over_others : bool
+        Whether other labels are painted over.
+
+    Raises
+    ------
+    GeometryError
+        A centre lies outside, or the CT has another shape.
+    """
+    check_image(mask, image_hu)
+    places = [check_place(mask, centre) for centre in np.asarray(centres, np.float64).reshape(-1, mask.ndim).tolist()]
+    if not places:
+        return no_change(mask)
+    boxes = [nodule_box(image_hu, place, above) for place in places]
+    around = joined(boxes)
+    where = np.zeros([side.stop - side.start for side in around], np.bool_)
+    for box in boxes:
+        inside = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, around, strict=True))
+        where[inside] |= image_hu[box] > above
+    return paint(mask, around, where if over_others else where & (mask[around] == 0), label)
+
+
+def centres_in(
+    path: str | Path, affine: NDArray[np.floating], shape: Sequence[int], series: str | None = None
+) -> tuple[NDArray[np.int64], int]:
+    """Return the voxels of the centres that a CSV lists.
+
+    Parameters
+    ----------
+    path : path
+        A table such as LUNA's ``annotations.csv``: series_uid, x, y, z in mm (LPS).
+    affine : array of shape (4, 4)
+        Voxel of the mask -> RAS+ mm, for the axis order that the mask has.
+    shape : sequence of int
+        Of the mask.
+    series : str, optional
+        Only nodules of this CT. Needed where the table has those of several.
+
+    Returns
+    -------
+    array of shape (n, 3), int
+        The voxels of those that lie in the scan, and how many do not.
+
+    Raises
+    ------
+    DatasetError
+        The table is broken, or has several CTs and none is named, or none of the named one.
+    """
+    nodules = read_nodules(path)
+    named = {nodule.series for nodule in nodules}
+    if series is None and len(named) > 1:
+        raise DatasetError(f"{path} has nodules of {len(named)} CTs.", "Say which of them is open.")
+    if series is not None and series not in named:
+        raise DatasetError(f"{path} has no nodule of {series}.", "Check that the table and the scan belong together.")
+    places = [nodule.centre for nodule in nodules if series in (None, nodule.series)]
+    voxels = np.rint(world_to_voxel(places, affine)).astype(np.int64)
+    inside = ((voxels >= 0) & (voxels < np.array(shape))).all(axis=1)
+    return voxels[inside], int((~inside).sum())
