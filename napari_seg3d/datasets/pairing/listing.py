@@ -14,6 +14,8 @@ from napari_seg3d.volumes import DICOM_SUFFIXES, SUFFIXES, glance_at, is_volume_
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".npz", ".mat")
 #: Chunks of an OME-Zarr lie in folders below it, which are nobody's business.
 _WHOLE = (".zarr",)
+#: End of the name of the folders that keep reviews, with corrected masks in them: they belong to no data set.
+REVIEW_FOLDER = "seg3d-review"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Listing:
 def list_folder(folder: Path) -> Listing:
     """Return which entries of a folder are volumes, from names, and from a few headers where it holds DICOM.
 
-    Hidden entries are passed over. Nothing is said about whether the volumes can be read: that a folder mixes the slices of
+    Hidden entries and reviews are passed over. Nothing is said about whether the volumes can be read: that a folder mixes the slices of
     several series, reading it says.
 
     Raises
@@ -55,7 +57,7 @@ def list_folder(folder: Path) -> Listing:
         The folder cannot be opened.
     """
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not entry.name.endswith(REVIEW_FOLDER))
     except OSError as error:
         raise DatasetError(f"{folder} cannot be opened: {error.strerror}.", "Choose a folder that you may read.") from error
     folders = [entry for entry in entries if entry.is_dir()]

@@ -1,0 +1,57 @@
+"""The worklist of a data set: which case next, what state it is in, who said what, and where two masks differ."""
+
+from napari_seg3d.review.agreement import Agreement, CaseAgreement, agreement
+from napari_seg3d.review.compare import AGREED, MISSED, OTHER, TOO_MUCH, Difference, agreement_map, differences
+from napari_seg3d.review.entry import Entry, MaskInUse, Reading
+from napari_seg3d.review.events import Event
+from napari_seg3d.review.measures import Measures, measure, oddness, uncertainty_of
+from napari_seg3d.review.orders import LARGEST_FIRST, ORDERS, Order, beside, ordered, value_of
+from napari_seg3d.review.predictions import predictions_in, uncertainty_beside
+from napari_seg3d.review.states import DONE, STATES, State, state_of
+from napari_seg3d.review.store import Damage, ReviewStore, account, review_folder
+from napari_seg3d.review.summary import take_table, write_summary
+from napari_seg3d.review.thumbnails import make_thumbnail, prune_thumbnails, thumbnail_file
+from napari_seg3d.review.worklist import Worklist
+
+__all__ = [
+    "AGREED",
+    "DONE",
+    "LARGEST_FIRST",
+    "MISSED",
+    "ORDERS",
+    "OTHER",
+    "STATES",
+    "TOO_MUCH",
+    "Agreement",
+    "CaseAgreement",
+    "Damage",
+    "Difference",
+    "Entry",
+    "Event",
+    "MaskInUse",
+    "Measures",
+    "Order",
+    "Reading",
+    "ReviewStore",
+    "State",
+    "Worklist",
+    "account",
+    "agreement",
+    "agreement_map",
+    "beside",
+    "differences",
+    "make_thumbnail",
+    "measure",
+    "oddness",
+    "ordered",
+    "predictions_in",
+    "prune_thumbnails",
+    "review_folder",
+    "state_of",
+    "take_table",
+    "thumbnail_file",
+    "uncertainty_beside",
+    "uncertainty_of",
+    "value_of",
+    "write_summary",
+]
