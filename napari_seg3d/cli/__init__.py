@@ -15,6 +15,7 @@ from napari_seg3d.cli.models import export_model
 from napari_seg3d.cli.postprocess import postprocess
 from napari_seg3d.cli.prediction import predict
 from napari_seg3d.cli.presets import presets
+from napari_seg3d.cli.review import review
 from napari_seg3d.cli.runs import runs
 from napari_seg3d.cli.split import split
 from napari_seg3d.cli.summary import summary
@@ -87,6 +88,16 @@ for _command, _examples in (
         ],
     ),
     (evaluate, ["evaluate predictions labelsTr --csv dice.csv"]),
+    (
+        review,
+        [
+            "review dataset.yaml --order uncertainty",
+            "review scans --predictions predictions --measure",
+            "review dataset.yaml --set spleen_12=approved --set spleen_13=flagged",
+            "review dataset.yaml --readers anna,ben",
+            "review dataset.yaml --agreement",
+        ],
+    ),
     (series, ["series hospital-export"]),
     (
         convert,

@@ -4,7 +4,9 @@ from napari_seg3d.review.agreement import Agreement, CaseAgreement, agreement
 from napari_seg3d.review.compare import AGREED, MISSED, OTHER, TOO_MUCH, Difference, agreement_map, differences
 from napari_seg3d.review.entry import Entry, MaskInUse, Reading
 from napari_seg3d.review.events import Event
+from napari_seg3d.review.keeping import explain_folder, keep_mask
 from napari_seg3d.review.measures import Measures, measure, oddness, uncertainty_of
+from napari_seg3d.review.measuring import measure_entry, measure_missing, read_mask_in_use, read_reference
 from napari_seg3d.review.orders import LARGEST_FIRST, ORDERS, Order, beside, ordered, value_of
 from napari_seg3d.review.predictions import predictions_in, uncertainty_beside
 from napari_seg3d.review.states import DONE, STATES, State, state_of
@@ -40,12 +42,18 @@ __all__ = [
     "agreement_map",
     "beside",
     "differences",
+    "explain_folder",
+    "keep_mask",
     "make_thumbnail",
     "measure",
+    "measure_entry",
+    "measure_missing",
     "oddness",
     "ordered",
     "predictions_in",
     "prune_thumbnails",
+    "read_mask_in_use",
+    "read_reference",
     "review_folder",
     "state_of",
     "take_table",
