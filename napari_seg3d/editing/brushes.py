@@ -112,7 +112,7 @@ def replace_brush(
     *,
     across: int | None = None,
 ) -> Change:
-    """Paint a label, or with 0 erase, only where one of the labels `below` lies; whatever else is under the brush stays.
+    """Paint a label only where one of the labels `below` lies; whatever else is under the brush stays.
 
     Parameters
     ----------
@@ -126,6 +126,30 @@ def replace_brush(
         return no_change(mask)
     box, where = drawn
     return paint(mask, box, where & is_any(mask[box], below), label)
+
+
+def erase_brush(
+    mask: NDArray[np.integer],
+    centres: ArrayLike,
+    radius_mm: float,
+    spacing: Sequence[float],
+    label: int,
+    *,
+    below: Collection[int] = (),
+    across: int | None = None,
+) -> Change:
+    """Erase one label, or those of `below`, under a brush; whatever else is there stays.
+
+    Parameters
+    ----------
+    mask, centres, radius_mm, spacing, across
+        As for `brush`.
+    label : int
+        The label that is erased where `below` is empty.
+    below : collection of int
+        The labels that are erased.
+    """
+    return replace_brush(mask, centres, radius_mm, spacing, 0, below or (label,), across=across)
 
 
 def threshold_brush(

@@ -111,63 +111,66 @@ def combine(
 
 def merge(
     mask: NDArray[np.integer],
+    label: int,
     labels: Collection[int],
-    into: int,
     *,
     progress: _Progress = None,
     cancelled: _Cancelled = None,
 ) -> Change:
-    """Make one label of several: every voxel of `labels` becomes `into`; with 0 they are erased.
+    """Make one label of several: every voxel of `labels` becomes `label`; with 0 they are erased.
 
     Raises
     ------
     LabelError
-        The mask's numbers cannot hold `into`.
+        The mask's numbers cannot hold `label`.
     Cancelled
         `cancelled` said so.
     """
-    check_label(mask, into)
+    check_label(mask, label)
     steps = Steps(2, progress, cancelled)
-    others = [label for label in labels if label not in (0, into)]
+    others = [other for other in labels if other not in (0, label)]
     box = box_of_labels(mask, others) if others else None
     steps.done()
     if box is None:
         return no_change(mask)
     values = mask[box].copy()
-    values[is_any(values, others)] = into
+    values[is_any(values, others)] = label
     steps.done()
     return Change(box, values)
 
 
 def cut(
     mask: NDArray[np.integer],
-    labels: Collection[int],
+    label: int,
     by: Collection[int],
     spacing: Sequence[float],
     side: Literal["inside", "outside"] = "inside",
     source: NDArray[np.integer] | None = None,
     *,
+    also: Collection[int] = (),
     mm: float = 0.0,
     filled: bool = True,
     progress: _Progress = None,
     cancelled: _Cancelled = None,
 ) -> Change:
-    """Keep of some labels only what lies inside, or outside, of others: vessels inside the lung, lesions inside the liver.
+    """Keep of a label only what lies inside, or outside, of others: vessels inside the lung, lesions inside the liver.
 
     Parameters
     ----------
     mask : array of integers
         In two or three dimensions.
-    labels : collection of int
-        The labels that lose voxels, which become background.
+    label : int
+        The label that loses voxels, which become background.
     by : collection of int
-        The labels that say where; together they are the region. Labels in both lists lose nothing inside.
+        The labels that say where; together they are the region.
     spacing : sequence of float
         The mm of each axis.
     side : {"inside", "outside"}
         Which part is kept.
     source : array of integers, optional
         The mask that holds `by`, of the same shape; `mask` itself, if not given.
+    also : collection of int
+        Further labels that lose voxels.
     mm : float
         How far the region reaches beyond its labels.
     filled : bool
@@ -191,7 +194,8 @@ def cut(
         check_image(mask, source)
     holder = mask if source is None else source
     steps = Steps(3, progress, cancelled)
-    box = box_of_labels(mask, labels) if labels else None
+    labels = [other for other in (label, *also) if other]
+    box = box_of_labels(mask, labels)
     steps.done()
     if box is None:
         return no_change(mask)

@@ -16,7 +16,7 @@ from napari_seg3d.errors import DatasetError
 
 def add_nodules(
     mask: NDArray[np.integer],
-    image_hu: NDArray[np.integer | np.floating],
+    image: NDArray[np.integer | np.floating],
     centres: ArrayLike,
     label: int,
     *,
@@ -32,7 +32,7 @@ def add_nodules(
     ----------
     mask : array of integers
         In two or three dimensions.
-    image_hu : array
+    image : array
         The CT under the mask, in Hounsfield units.
     centres : array of shape (n, d) or (d,)
         Voxels.
@@ -48,16 +48,16 @@ def add_nodules(
     GeometryError
         A centre lies outside, or the CT has another shape.
     """
-    check_image(mask, image_hu)
+    check_image(mask, image)
     places = [check_place(mask, centre) for centre in np.asarray(centres, np.float64).reshape(-1, mask.ndim).tolist()]
     if not places:
         return no_change(mask)
-    boxes = [nodule_box(image_hu, place, above) for place in places]
+    boxes = [nodule_box(image, place, above) for place in places]
     around = joined(boxes)
     where = np.zeros([side.stop - side.start for side in around], np.bool_)
     for box in boxes:
         inside = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, around, strict=True))
-        where[inside] |= image_hu[box] > above
+        where[inside] |= image[box] > above
     return paint(mask, around, where if over_others else where & (mask[around] == 0), label)
 
 

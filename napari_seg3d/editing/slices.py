@@ -16,20 +16,31 @@ Onto = Literal["empty", "over", "replace"]
 
 
 def copy_slice(
-    mask: NDArray[np.integer], across: int, index: int, to: int, *, label: int | None = None, onto: Onto = "empty"
+    mask: NDArray[np.integer],
+    label: int,
+    across: int,
+    index: int,
+    step: int = 1,
+    *,
+    every_label: bool = False,
+    onto: Onto = "empty",
 ) -> Change:
-    """Copy one label, or all, from a slice to another one.
+    """Copy one label, or all, from a slice to one beside it.
 
     Parameters
     ----------
     mask : array of integers
         In three dimensions.
+    label : int
+        Which label is copied.
     across : int
         The axis across the slices.
-    index, to : int
-        The slice that is copied and the one that is changed. A target beyond the scan changes nothing.
-    label : int, optional
-        Which label is copied; all, where it is not given.
+    index : int
+        The slice that is copied.
+    step : int
+        How far from it lies the one that is changed: 1 is the next slice, -1 the one before. Beyond the scan nothing changes.
+    every_label : bool
+        Whether all labels are copied, and not only `label`.
     onto : {"empty", "over", "replace"}
         empty: only background is painted. over: other labels are painted over. replace: as over, and what the target has of the copied
         labels elsewhere becomes background.
@@ -43,13 +54,14 @@ def copy_slice(
         raise GeometryError(
             f"There is no slice {index} across axis {across} of a mask of {mask.shape}.", "Choose a slice of the scan."
         )
+    to = index + step
     if not 0 <= to < mask.shape[across]:
         return no_change(mask)
     boxes = [tuple(slice(at, at + 1) if axis == across else side for axis, side in enumerate(whole(mask))) for at in (index, to)]
     source, values = mask[boxes[0]], mask[boxes[1]].copy()
-    copied = source != 0 if label is None else is_label(source, label)
+    copied = source != 0 if every_label else is_label(source, label)
     if onto == "replace":
-        values[values != 0 if label is None else is_label(values, label)] = 0
+        values[values != 0 if every_label else is_label(values, label)] = 0
     where = copied & (values == 0) if onto == "empty" else copied
     values[where] = source[where]
     return Change(boxes[1], values)

@@ -42,7 +42,7 @@ def split(
     spacing : sequence of float
         The mm of each axis.
     parts : int
-        How many parts there shall be. Pieces that do not touch are parts already.
+        How many parts there shall be. Pieces that do not touch are parts, too, where they are as thick as the others; specks are not.
     least_depth_mm : float
         How much thinner (in radius) a narrow place must be than both parts that it joins; there are fewer parts where it is not.
     first : int, optional
@@ -68,9 +68,8 @@ def split(
         return no_change(mask)
     box, basins = found
     joins = basins.joins()
-    alone = basins.count - len(joins)
     deepest = sorted((depth, number) for number, (depth, _, _) in enumerate(joins) if depth >= least_depth_mm * (1 - HAIR))
-    cuts = {number for _, number in deepest[::-1][: max(parts - alone, 0)]}
+    cuts = {number for _, number in deepest[::-1][: parts - 1]}
     union = _Union(basins.count)
     for number, (_, one, other) in enumerate(joins):
         if number not in cuts:
@@ -205,7 +204,7 @@ class _Basins:
         return [(one, other) for _, one, other in self._passes()]
 
     def joins(self) -> list[tuple[float, int, int]]:
-        """Return the joins that make each piece one: how deep the pass lies below the lower core, and the two basins that it lies between."""
+        """Return the joins that make the label one: how deep the pass lies below the lower core, and the two basins that it lies between."""
         peaks = np.zeros(self.count, np.float32)
         np.maximum.at(peaks, self.of, self.height)
         union, joins = _Union(self.count), []
@@ -215,7 +214,10 @@ class _Basins:
                 low, high = (a, b) if peaks[a] < peaks[b] else (b, a)
                 joins.append((float(peaks[low]) - height, one, other))
                 union.parent[low] = high
-        return joins
+        # Between pieces that do not touch, the pass lies at the surface: specks are joined before the halves of an organ are.
+        pieces = [basin for basin in range(self.count) if union.of(basin) == basin]
+        highest = max(pieces, key=lambda basin: float(peaks[basin]))
+        return joins + [(float(peaks[piece]), highest, piece) for piece in pieces if piece != highest]
 
     def _passes(self) -> list[tuple[float, int, int]]:
         numbers = np.full(self.where.shape, -1, np.int32)
