@@ -181,6 +181,19 @@ class Delta:
         piece = _Piece.of(_shifted(tight, box), axes, flags[tight], old[kept], new[kept])
         return cls(mask.shape, mask.dtype, (piece,))
 
+    @classmethod
+    def from_empty(cls, mask: NDArray[np.integer]) -> Delta | None:
+        """Return the delta that makes a mask of an empty one; None where it is empty itself."""
+        axes = memory_order(mask)
+        pieces = []
+        for slab in slabs([mask.shape[axis] for axis in axes]):
+            box = _back(slab, axes)
+            values = mask[box].transpose(axes)
+            piece = delta_of_slab(box, axes, values != 0, np.broadcast_to(mask.dtype.type(0), values.shape), values)
+            if piece is not None:
+                pieces.append(piece)
+        return cls(mask.shape, mask.dtype, tuple(pieces)) if pieces else None
+
     @property
     def box(self) -> Box:
         """The smallest box with everything that differs."""
