@@ -7,8 +7,8 @@ from typing import Any
 
 from napari.layers import Image, Labels, Layer
 
-from napari_seg3d.viewer.label_locks import keep_locks
 from napari_seg3d.viewer.label_look import history_of
+from napari_seg3d.viewer.undo import keep_undo
 
 # What both layers have in common, besides their voxels.
 _SHARED = ("visible", "opacity", "blending", "name", "scale", "translate")
@@ -54,11 +54,10 @@ class Mirror:
                 self._follow(self.copy, layer, name)
         self._hear(layer.events.data, self._take_data)
         if isinstance(layer, Labels):
-            # One history: a stroke can be undone from either view.
-            self.copy._undo_history, self.copy._redo_history = layer._undo_history, layer._redo_history
             self.copy.metadata = layer.metadata
             self.copy.editable = layer.editable
-            keep_locks(self.copy, like=layer)
+            # One history: a stroke can be undone from either view.
+            keep_undo(self.copy, like=layer)
             self._drawn = history_of(self.layer)
             for one, other in ((layer, self.copy), (self.copy, layer)):
                 # Undo and redo tell nobody; they draw the slice anew.
@@ -92,8 +91,6 @@ class Mirror:
             self.copy.refresh()  # other voxels in the same array
             return
         self.copy.data = self.layer.data
-        if isinstance(self.layer, Labels):  # a new array has a new history
-            self.copy._undo_history, self.copy._redo_history = self.layer._undo_history, self.layer._redo_history
 
     def _redraw(self, other: Labels) -> None:
         if self._is_busy or history_of(self.layer) == self._drawn:
