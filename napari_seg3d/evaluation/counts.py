@@ -48,6 +48,11 @@ class Counts:
         return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property
+    def iou(self) -> float:
+        """Intersection over union (Jaccard), ``TP / (TP + FP + FN)``; NaN when the label is in neither mask."""
+        return _share(self.tp, self.tp + self.fp + self.fn)
+
+    @property
     def precision(self) -> float:
         """Share of what was predicted that is right; 0 when nothing was found of what is there, NaN when the label is in neither mask."""
         return 0.0 if self.reference and not self.prediction else _share(self.tp, self.prediction)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_seg3d.datasets import Item, Problem, find_masks, pair_by_name, place_mask, read_mask
+from napari_seg3d.datasets import Item, Problem, find_masks, pair_by_name, read_mask
 from napari_seg3d.errors import DatasetError, Seg3dError
-from napari_seg3d.evaluation.counts import Counts, count_labels
+from napari_seg3d.evaluation.measure import are_pictures, measure_masks, named
 from napari_seg3d.evaluation.report import Evaluation, EvaluationRow
-from napari_seg3d.volumes import Grid, Volume, lattice_offset, place_on, volume_name
-
-_MOST_GROWTH = 8
+from napari_seg3d.evaluation.surfaces import Surface, check_surface, check_tolerance
+from napari_seg3d.volumes import volume_name
 
 
 def evaluate_files(
@@ -23,6 +19,8 @@ def evaluate_files(
     references: str | Path,
     labels: Mapping[int, str] | Iterable[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    tolerance_mm: float = 1.0,
+    surface: Surface | None = "voxels",
 ) -> Evaluation:
     """Compare predicted masks with reference masks, on the voxels of the references.
 
@@ -36,6 +34,11 @@ def evaluate_files(
         is never compared.
     progress : callable, optional
         Called after each case with the number of cases done and of all.
+    tolerance_mm : float
+        What the NSD forgives.
+    surface : {"voxels", "areas"} or None
+        Which definition of a surface the distances follow, see :mod:`napari_seg3d.evaluation.surfaces`. None measures no distances, which
+        take most of the time.
 
     Returns
     -------
@@ -46,18 +49,23 @@ def evaluate_files(
     ------
     DatasetError
         A folder is missing or empty, or no prediction belongs to a reference.
+    ConfigError
+        The tolerance is no length, or there is no such definition of a surface.
     """
+    check_tolerance(tolerance_mm)
+    check_surface(surface or "voxels")
     pairs, problems = _pairs(Path(predictions), Path(references))
-    names = {int(label): "" for label in labels} if labels is not None else None
-    if isinstance(labels, Mapping):
-        names = {int(label): str(name) for label, name in labels.items()}
+    names = named(labels) if labels is not None else None
     measured: dict[str, dict[int, EvaluationRow]] = {}
     as_stored: list[Path] = []
     for done, (case, prediction, reference) in enumerate(pairs, start=1):
         try:
             predicted, wanted_mask = read_mask(prediction, overlapping=True), read_mask(reference, overlapping=True)
-            measured[case] = _compare(case, predicted, wanted_mask, names)
-            if _are_pictures(predicted, wanted_mask) and not predicted.grid.matches(wanted_mask.grid):
+            rows = measure_masks(
+                predicted, wanted_mask, names, tolerance_mm, surface is not None, surface=surface or "voxels", case=case
+            )
+            measured[case] = {row.label: row for row in rows}
+            if are_pictures(predicted, wanted_mask) and not predicted.grid.matches(wanted_mask.grid):
                 as_stored.append(prediction)
         except Seg3dError as error:
             problems.append(Problem("error", error.what, error.fix, case, prediction))
@@ -65,12 +73,18 @@ def evaluate_files(
             progress(done, len(pairs))
     problems += _compared_as_stored(as_stored)
     wanted = set(names) if names is not None else {label for rows in measured.values() for label in rows}
-    rows = [
+    filled = [
         found.get(label, EvaluationRow(case, label, (names or {}).get(label, "") or f"label {label}", float("nan"), 0.0, 0.0))
         for case, found in measured.items()
         for label in sorted(wanted - {0})
     ]
-    return Evaluation(tuple(rows), tuple(problems))
+    return Evaluation(
+        tuple(filled),
+        tuple(problems),
+        tolerance_mm if surface is not None else math.nan,
+        surface,
+        {case: (prediction, reference) for case, prediction, reference in pairs if case in measured},
+    )
 
 
 def _pairs(predictions: Path, references: Path) -> tuple[list[tuple[str, Path, Path]], list[Problem]]:
@@ -117,65 +131,3 @@ def _compared_as_stored(predictions: Sequence[Path]) -> list[Problem]:
             path=first,
         )
     ]
-
-
-def _compare(case: str, prediction: Volume, reference: Volume, names: Mapping[int, str] | None) -> dict[int, EvaluationRow]:
-    predicted, wanted = _on_one_grid(prediction, reference)
-    labels = (
-        names if names is not None else {label: _name(label, wanted, predicted) for label in _labels(predicted) | _labels(wanted)}
-    )
-    found = _counts(predicted.data, wanted.data, sorted(set(labels) - {0}))
-    volume = wanted.grid.voxel_volume
-    return {
-        label: EvaluationRow.of(case, label, labels[label] or f"label {label}", counts, volume) for label, counts in found.items()
-    }
-
-
-def _counts(predicted: NDArray[np.generic], wanted: NDArray[np.generic], labels: Sequence[int]) -> dict[int, Counts]:
-    """Compare masks ``(C, I, J, K)``: a label map each, or, where labels overlap, a channel c with 0 and c + 1 for each label."""
-    if len(predicted) == len(wanted):
-        return count_labels(predicted, wanted, labels)
-    return {label: count_labels(_layer(predicted, label), _layer(wanted, label), [1])[1] for label in labels}
-
-
-def _layer(mask: NDArray[np.generic], label: int) -> NDArray[np.bool_]:
-    layer: NDArray[np.bool_] = np.any(mask == label, axis=0)
-    return layer
-
-
-def _on_one_grid(predicted: Volume, wanted: Volume) -> tuple[Volume, Volume]:
-    """Return prediction and reference voxel for voxel; each may be a DICOM SEG that leaves out slices without content."""
-    if _are_pictures(predicted, wanted):
-        return replace(predicted, affine=wanted.affine), wanted
-    if wanted.source is not None and wanted.source.format == "dicom":
-        wanted = place_on(wanted, _covering(wanted.grid, predicted.grid))
-    return place_mask(predicted, wanted), wanted
-
-
-def _are_pictures(predicted: Volume, wanted: Volume) -> bool:
-    """Return whether two masks are of one slice and one size, and one of them does not say how it lies."""
-    is_unsaid = not (predicted.is_oriented and wanted.is_oriented)
-    return is_unsaid and predicted.grid.shape == wanted.grid.shape and wanted.grid.shape[2] == 1
-
-
-def _covering(grid: Grid, other: Grid) -> Grid:
-    """Return the smallest grid on the voxels of `grid` that holds both; `grid` where the voxels of `other` are not its own."""
-    one, part = grid.canonical(), other.canonical()
-    offset = lattice_offset(part, one)
-    if offset is None:
-        return grid
-    first = np.minimum(offset, 0)
-    shape = np.maximum(np.add(offset, part.shape), one.shape) - first
-    if np.prod(shape, dtype=float) > _MOST_GROWTH * (np.prod(one.shape) + np.prod(part.shape)):
-        return grid  # parts of different scans, far from each other
-    affine = one.affine.copy()
-    affine[:3, 3] = one.to_world(first[np.newaxis])[0]
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
-
-
-def _name(label: int, *masks: Volume) -> str:
-    return next((mask.labels[label].name for mask in masks if label in mask.labels), "")
-
-
-def _labels(mask: Volume) -> set[int]:
-    return {int(label) for label in np.unique(mask.data)}

@@ -4,6 +4,7 @@ import csv
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_seg3d.errors import DatasetError
+from napari_seg3d.errors import ConfigError, DatasetError
 from napari_seg3d.evaluation import EvaluationRow, evaluate_files, mean_dice
 from napari_seg3d.volumes import Volume, write_volume
 
@@ -65,11 +66,36 @@ def test_csv(folders: tuple[Path, Path], tmp_path: Path) -> None:
     evaluate_files(*folders).save_csv(tmp_path / "out" / "dice.csv")
     with open(tmp_path / "out" / "dice.csv", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
-    head = ["case", "label", "name", "dice", "reference_ml", "prediction_ml", "precision", "recall", "tp", "fn", "fp"]
-    assert list(rows[0]) == head
+    assert list(rows[0]) == [
+        "case", "label", "name", "dice", "iou", "precision", "recall", "hd95_mm", "hausdorff_mm", "assd_mm", "nsd", "reference_ml",
+        "prediction_ml", "volume_error", "tp", "fn", "fp", "nsd_tolerance_mm", "surface",
+    ]  # fmt: skip
     assert [row["dice"] for row in rows] == ["0.800000", "0.000000", "1.000000", ""]
     assert [row["recall"] for row in rows] == ["1.000000", "0.000000", "1.000000", ""]
+    assert [row["hausdorff_mm"] for row in rows] == ["4", "inf", "0", ""]
+    assert [row["nsd"] for row in rows][1:] == ["0.000000", "1.000000", ""]
+    assert [row["volume_error"] for row in rows] == ["0.500000", "-1.000000", "0.000000", ""]
+    assert (rows[0]["iou"], rows[0]["nsd_tolerance_mm"], rows[0]["surface"]) == ("0.666667", "1", "voxels")
     assert (rows[0]["precision"], rows[0]["tp"], rows[0]["fn"], rows[0]["fp"]) == ("0.666667", "20", "0", "10")
+
+
+def test_distances_are_left_out_where_nobody_wants_them(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    plain = evaluate_files(*folders, surface=None)
+    assert [row[:11] for row in plain.rows[:3]] == [row[:11] for row in evaluate_files(*folders).rows[:3]]
+    assert all(math.isnan(row.hd95) and math.isnan(row.nsd) for row in plain.rows)
+    plain.save_csv(tmp_path / "plain.csv")
+    assert (tmp_path / "plain.csv").read_text().splitlines()[1].endswith(",,")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"tolerance_mm": -1}, "-1 mm is no length"), ({"surface": "mesh"}, "no surface 'mesh'")]
+)
+def test_what_cannot_be_measured_is_said_before_anything_is_read(
+    wrong: dict[str, Any], said: str, folders: tuple[Path, Path]
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        evaluate_files(*folders, **wrong)
+    assert caught.value.fix
 
 
 def test_labels_may_overlap_in_a_channel_each(tmp_path: Path) -> None:

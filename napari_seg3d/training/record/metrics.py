@@ -15,7 +15,9 @@ from napari_seg3d.files import write_error
 from napari_seg3d.training.record.trackers import Tracker, defined
 from napari_seg3d.training.runs.folder import Run
 
-_COLUMNS = ("iteration", "epoch", "elapsed", *EvaluationRow._fields, "stage")
+# Distances between surfaces are not measured during a training, which they would slow down.
+_MEASURED = ("case", "label", "name", "dice", "reference_ml", "prediction_ml", "precision", "recall", "tp", "fn", "fp")
+_COLUMNS = ("iteration", "epoch", "elapsed", *_MEASURED, "stage")
 _TITLES = {"dice": "Dice", "precision": "precision", "recall": "recall", "f1": "F1"}
 _SHARES = {"tp": "found (%)", "fn": "missed (%)", "fp": "too much (%)"}
 
@@ -125,4 +127,5 @@ class MetricsLog:
 
 
 def _without_nan(row: EvaluationRow) -> tuple[object, ...]:
-    return tuple("" if isinstance(value, float) and math.isnan(value) else value for value in row)
+    values = [getattr(row, name) for name in _MEASURED]
+    return tuple("" if isinstance(value, float) and math.isnan(value) else value for value in values)
