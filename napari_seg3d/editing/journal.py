@@ -169,7 +169,8 @@ class Journal:
                 self._waiting.clear()
             self._is_ending = True
             self._wake.notify_all()
-        self._thread.join()
+        if threading.current_thread() is not self._thread:  # a layer may be collected in any thread
+            self._thread.join()
         atexit.unregister(self.close)
 
     # -- in the thread that writes -------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
+from napari_seg3d.viewer.autosave import Autosave
 from napari_seg3d.viewer.data_model import DataModel
 from napari_seg3d.viewer.epochs import Epochs
 from napari_seg3d.viewer.folder_prediction import FolderPrediction
@@ -15,6 +16,7 @@ from napari_seg3d.viewer.ortho import OrthoViews
 from napari_seg3d.viewer.plan_model import PlanModel
 from napari_seg3d.viewer.prediction_model import PredictionModel
 from napari_seg3d.viewer.preview_model import PreviewModel
+from napari_seg3d.viewer.review_model import ReviewModel
 from napari_seg3d.viewer.run_watch import RunWatch
 from napari_seg3d.viewer.runs_model import RunsModel
 from napari_seg3d.viewer.scan_model import ScanModel
@@ -59,6 +61,10 @@ class Session(QObject):
         The coronal, sagittal and 3D views.
     transforms : TransformsModel
         The steps before the network, and their preview.
+    review : ReviewModel
+        The worklist that is gone through.
+    autosave : Autosave
+        What keeps the edits of all masks on the disk.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -77,6 +83,8 @@ class Session(QObject):
         self.window = WindowModel(viewer)
         self.ortho = OrthoViews(viewer)
         self.transforms = TransformsModel(viewer, self.data)
+        self.review = ReviewModel(viewer, self.stage, self.data, self.prediction)
+        self.autosave = Autosave(viewer)
         # They want the same place.
         self.ortho.changed.connect(self.transforms.stop)
         self._docks = 0
@@ -93,6 +101,7 @@ class Session(QObject):
             self.runs.set_watched(False)
             self.transforms.forget()
             self.prediction.cancel()
+            self.review.close()
             for job in (
                 self.data.job,
                 self.folder_prediction.job,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
+from napari_seg3d.viewer.autosave import forget_edits, journal_of
 from napari_seg3d.viewer.frames import Frame
 from napari_seg3d.viewer.layers import LayerTuple, layer_data, marked_centre, native_of, place_over
 from napari_seg3d.viewer.look import go_to_centre, show_radiological
@@ -106,6 +107,16 @@ class Stage:
             self._go_to(mask)
         return kept
 
+    @property
+    def case_images(self) -> list[Image]:
+        """The layers of the scan of the case that is shown, as far as they are still there."""
+        return [layer for layer in self._case if isinstance(layer, Image) and layer in self._viewer.layers]
+
+    @property
+    def case_masks(self) -> list[Labels]:
+        """The layers of its mask: one, or one for each label that may overlap others."""
+        return [layer for layer in self._case if isinstance(layer, Labels) and layer in self._viewer.layers]
+
     def add_mask(self, image: Layer, mask: Picture) -> Labels:
         """Add a mask over `image` and select it, ready to be corrected."""
         layer = self._viewer.add_layer(place_over(image, mask.layers[0]))
@@ -190,6 +201,8 @@ class Stage:
     def mark_saved(self, layer: Labels, checksum: int | None = None) -> None:
         """Remember a mask as it is now, or as it was when it had that checksum: only later changes count as edits."""
         self._untouched[layer] = self.checksum(layer) if checksum is None else checksum
+        if journal_of(layer) is not None and not self.is_edited(layer):
+            forget_edits(layer)
 
     def is_edited(self, layer: Labels) -> bool:
         """Return whether a mask that was put here was changed since, and not saved."""
@@ -249,6 +262,9 @@ class Stage:
         edited = [layer for layer in there if isinstance(layer, Labels) and self.is_edited(layer)]
         for layer in edited:
             layer.visible = False
+        for layer in there:
+            if isinstance(layer, Labels) and layer not in edited:
+                forget_edits(layer)  # painted, and all of it undone
         self.remove_all([layer for layer in there if layer not in edited])
         self._case = []
         return [layer.name for layer in edited]

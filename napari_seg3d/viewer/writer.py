@@ -9,13 +9,19 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
+from napari_seg3d.viewer.autosave import forget_edits
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.volumes import write_volume
 
 
 def write_labels(path: str, data: NDArray[np.generic], settings: dict[str, Any]) -> list[str]:
     """Write a Labels layer (the hook that napari calls); see `layer_to_volume` for the grid it takes."""
-    return _write(path, Labels(data, **_placement(settings)))
+    written = _write(path, Labels(data, **_placement(settings)))
+    viewer = napari.current_viewer()
+    for layer in viewer.layers if viewer is not None else ():
+        if isinstance(layer, Labels) and layer.data is data:
+            forget_edits(layer)
+    return written
 
 
 def write_image(path: str, data: NDArray[np.generic], settings: dict[str, Any]) -> list[str]:
