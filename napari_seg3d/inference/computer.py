@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ModelError
-from napari_seg3d.inference.device import is_out_of_memory
+from napari_seg3d.inference.bf16 import Labels
+from napari_seg3d.inference.device import Accelerator, choose_precision, is_out_of_memory
 from napari_seg3d.inference.engines import EngineName, Engines
 from napari_seg3d.inference.stopping import asking
 from napari_seg3d.inference.windows import CancelCheck
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+Targets = Literal["exclusive", "overlapping"]
 _LESS = "Choose patches as the mode, limit the region, or close other programs."
 
 
@@ -30,18 +32,31 @@ class Computer:
         On its device.
     accelerator : {"cpu", "cuda", "mps"}
         That device.
-    precision : {"32", "bf16", "16"}
-        In which it computes.
+    precision : {"auto", "32", "bf16", "16"}
+        In which it computes; auto is what the device is fastest in, and on a CPU bf16 only as long as the labels are those of 32 bit.
     engine : {"torch", "openvino", "auto"}
         What computes on a CPU; auto measures both. A network that still learns is computed by torch.
+    targets : {"exclusive", "overlapping"}
+        What becomes of its logits: the label of the largest, or all those above 0.
     """
 
-    def __init__(self, network: torch.nn.Module, accelerator: str, precision: str, engine: EngineName = "torch") -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        accelerator: Accelerator,
+        precision: str,
+        engine: EngineName = "torch",
+        targets: Targets = "exclusive",
+    ) -> None:
         self.network = network
         #: Whether the CPU took over because the memory of the GPU ran out.
         self.stepped_down = False
-        self._accelerator, self._precision = accelerator, precision
-        self._engines = Engines(network, self._with_torch, precision, engine) if accelerator == "cpu" else None
+        self._accelerator: Accelerator = accelerator
+        is_free = accelerator == "cpu" and precision == "auto"
+        self._precision = "32" if is_free else choose_precision(accelerator, precision)
+        self._engines: Engines | None = None
+        if accelerator == "cpu":
+            self._engines = Engines(network, self._with_torch, self._precision, engine, _labels(targets) if is_free else None)
 
     @property
     def is_cpu(self) -> bool:
@@ -50,11 +65,14 @@ class Computer:
 
     @property
     def told(self) -> str:
-        """What computed last, for the user: OpenVINO, or torch and why not OpenVINO."""
+        """What computed last, for the user: OpenVINO or torch, in bf16 if it was, and why not something faster."""
         engines = self._engines
-        if engines is not None and engines.last is not None and engines.last.name == "openvino":
-            return "OpenVINO"
-        return f"torch ({engines.note})" if engines is not None and engines.note else "torch"
+        if engines is None:
+            return "torch"
+        last = engines.last
+        name = "OpenVINO" if last is not None and last.name == "openvino" else "torch"
+        detail = "bf16" if last is not None and last.precision == "bf16" else engines.note
+        return f"{name} ({detail})" if detail else name
 
     def forward(self, images: NDArray[np.float32], count: int = 1, cancelled: CancelCheck | None = None) -> torch.Tensor:
         """Return the logits of images.
@@ -97,7 +115,7 @@ class Computer:
         threads = torch.get_num_threads()
         try:
             for part in parts:
-                if self.told == "OpenVINO":
+                if self.told.startswith("OpenVINO"):
                     torch.set_num_threads(1)
                 yield part
         finally:
@@ -135,3 +153,14 @@ class Computer:
         # Not inference mode: its tensors could not be changed in place by whoever gets them.
         with torch.no_grad(), asking(cancelled), torch.autocast(self._accelerator, dtype, enabled=self._precision != "32"):
             return self.network(batch).float().cpu()  # type: ignore[no-any-return]
+
+
+def _labels(targets: Targets) -> Labels:
+    def found(logits: torch.Tensor) -> torch.Tensor:
+        if targets == "exclusive":
+            return logits.argmax(dim=1)
+        import torch
+
+        return (logits > 0) * torch.arange(1, logits.shape[1] + 1).view(-1, *[1] * (logits.ndim - 2))
+
+    return found

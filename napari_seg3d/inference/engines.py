@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled, ConfigError
 from napari_seg3d.files import user_folder
+from napari_seg3d.inference.bf16 import Labels, Trial, multiplies_bf16, with_exact_ends
 from napari_seg3d.inference.offline import import_openvino
 from napari_seg3d.inference.stopping import StoppableForward, asking
 from napari_seg3d.inference.windows import CancelCheck
@@ -39,11 +40,14 @@ class Engine:
         What computes it.
     seconds : float
         What a window took when it was measured; NaN where it was not.
+    precision : {"32", "bf16", "16"}
+        In which it computes.
     """
 
     name: Literal["torch", "openvino"]
     forward: StoppableForward
     seconds: float = float("nan")
+    precision: str = "32"
 
 
 class Engines:
@@ -56,9 +60,12 @@ class Engines:
     torch_forward : StoppableForward
         What computes it with torch.
     precision : {"32", "bf16"}
-        Of both.
+        In which they compute.
     wish : {"auto", "torch", "openvino"}
         auto measures both.
+    labels : callable, optional
+        What becomes of logits. Given, OpenVINO may compute in bf16 instead of 32 bit, where the processor multiplies that itself, where it
+        is measured to be faster, and as long as the labels are the same, see `Trial`.
     """
 
     def __init__(
@@ -67,8 +74,10 @@ class Engines:
         torch_forward: StoppableForward,
         precision: str,
         wish: EngineName,
+        labels: Labels | None = None,
     ) -> None:
         self._network, self._precision, self._wish = network, precision, wish
+        self._labels = labels
         self._torch = torch_forward
         self._chosen: dict[tuple[int, ...], Engine] = {}
         #: Why OpenVINO is not used although it might be, for the user; empty where there is nothing to say.
@@ -87,27 +96,45 @@ class Engines:
             `cancelled` returned True while they were measured.
         """
         if self._wish == "torch" or (self._wish == "auto" and count < WORTH_COMPILING and shape not in self._chosen):
-            self.last = Engine("torch", self._torch)
+            self.last = self._by_torch
         else:
             if shape not in self._chosen:
                 self._chosen[shape] = self._choose(shape, cancelled)
             self.last = self._chosen[shape]
         return self.last
 
+    @property
+    def _by_torch(self) -> Engine:
+        return Engine("torch", self._torch, precision=self._precision)
+
     def _choose(self, shape: tuple[int, ...], cancelled: CancelCheck | None) -> Engine:
+        precisions = [self._precision]
+        if self._labels is not None and self._precision == "32" and multiplies_bf16():
+            precisions.append("bf16")
         try:
-            compiled = _compiled(self._network, shape, self._precision, cancelled)
+            compiled = {precision: _compiled(self._network, shape, precision, cancelled) for precision in precisions}
         except ConfigError as error:
             if self._wish == "openvino":
                 raise
             self.note = error.what
             _log.info("%s", error)
-            return Engine("torch", self._torch)
-        if self._wish == "openvino":
-            return Engine("openvino", compiled)
-        engines = [Engine("torch", self._torch), Engine("openvino", compiled)]
-        measured = [Engine(engine.name, engine.forward, _seconds(engine.forward, shape, cancelled)) for engine in engines]
-        return min(measured, key=lambda engine: engine.seconds)
+            return self._by_torch
+        engines = [Engine("openvino", forward, precision=precision) for precision, forward in compiled.items()]
+        if self._wish != "openvino":
+            engines.insert(0, self._by_torch)
+        if len(engines) == 1:
+            return engines[0]
+        measured = [replace(engine, seconds=_seconds(engine.forward, shape, cancelled)) for engine in engines]
+        best, *others = sorted(measured, key=lambda engine: engine.seconds)
+        if best.precision == self._precision or self._labels is None:
+            return best
+        exact = next(engine for engine in others if engine.precision == self._precision)
+        trial = Trial(best.forward, exact.forward, self._labels, lambda: self._reject(shape, exact))
+        return replace(best, forward=trial)
+
+    def _reject(self, shape: tuple[int, ...], exact: Engine) -> None:
+        self._chosen[shape] = self.last = exact
+        self.note = "bf16 would be faster, and says something else than 32 bit"
 
 
 def _compiled(
@@ -119,10 +146,12 @@ def _compiled(
     openvino = import_openvino()
     try:
         # Traced here, because OpenVINO would have it computed three times for that, and nothing could stop it.
-        with torch.no_grad(), asking(cancelled):
+        with torch.no_grad(), asking(cancelled, in_slabs=False):
             traced = torch.jit.trace(network, torch.zeros(shape), check_trace=False, strict=False)  # type: ignore[no-untyped-call]
         model = openvino.convert_model(traced, input=[openvino.PartialShape(list(shape))])
         core = openvino.Core()
+        if precision == "bf16":
+            model = with_exact_ends(model, core)
         core.set_property({"CACHE_DIR": str(user_folder("cache") / "openvino")})
         hint = openvino.Type.bf16 if precision == "bf16" else openvino.Type.f32
         request = core.compile_model(

@@ -18,7 +18,7 @@ from napari_seg3d.inference.blocks import Place, blended, blocks
 from napari_seg3d.inference.calibration import calibration_beside
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
 from napari_seg3d.inference.computer import Computer
-from napari_seg3d.inference.device import Accelerator, Precision, choose_accelerator, choose_precision
+from napari_seg3d.inference.device import Accelerator, choose_accelerator
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.flips import mirrored
 from napari_seg3d.inference.home import Answer, Partly, Wanted, bring_blocks_home, bring_home
@@ -127,7 +127,7 @@ class Predictor:
         model = load_model(path)
         device = choose_accelerator(accelerator)
         name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
-        predictor = cls._of(model, path, device, choose_precision(device, precision), name, engine)
+        predictor = cls._of(model, path, device, precision, name, engine)
         predictor.fingerprint = made_of
         try:
             predictor.rules = rules_beside(path) or predictor.rules
@@ -141,9 +141,7 @@ class Predictor:
         return predictor
 
     @classmethod
-    def _of(
-        cls, model: Model, path: Path, accelerator: Accelerator, precision: Precision, name: str, engine: EngineName
-    ) -> Predictor:
+    def _of(cls, model: Model, path: Path, accelerator: Accelerator, precision: str, name: str, engine: EngineName) -> Predictor:
         import torch
 
         network = build_network(model.spec.network)
@@ -155,7 +153,7 @@ class Predictor:
             ) from error
         network = network.to(torch.device(accelerator)).eval()
         roi = cls._of(model.roi, path, accelerator, precision, name, engine) if model.roi is not None else None
-        return cls(model.spec, Computer(network, accelerator, precision, engine), name, roi)
+        return cls(model.spec, Computer(network, accelerator, precision, engine, model.spec.targets), name, roi)
 
     @property
     def network(self) -> torch.nn.Module:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import Cancelled
+from napari_seg3d.inference.slabs import convolved
 from napari_seg3d.inference.windows import CancelCheck
 
 if TYPE_CHECKING:
@@ -23,10 +24,17 @@ class StoppableForward(Protocol):
         """Compute them."""
 
 
-def asking(cancelled: CancelCheck | None) -> AbstractContextManager[object]:
+def asking(cancelled: CancelCheck | None, in_slabs: bool = True) -> AbstractContextManager[object]:
     """Return a context in which torch asks before each of its functions that this thread calls, and raises `Cancelled`.
 
     Networks from elsewhere need to know nothing of it, and what other threads compute is left alone.
+
+    Parameters
+    ----------
+    cancelled : callable or None
+        What is asked.
+    in_slabs : bool
+        Whether it is also asked within a convolution that takes long, see `convolved`. Not where the functions are only noted down.
     """
     if cancelled is None:
         return nullcontext()
@@ -37,6 +45,8 @@ def asking(cancelled: CancelCheck | None) -> AbstractContextManager[object]:
             self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
             stop_if(cancelled)
+            if in_slabs:
+                return convolved(function, args, kwargs or {}, cancelled)
             return function(*args, **kwargs or {})
 
     return Asking()

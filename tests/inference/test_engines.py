@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_seg3d.errors import ConfigError
+from napari_seg3d.inference.bf16 import Trial, multiplies_bf16, with_exact_ends
 from napari_seg3d.inference.engines import WORTH_COMPILING, Engines
 from napari_seg3d.networks import NetworkSpec, build_network
 
@@ -68,3 +69,69 @@ def test_a_network_that_openvino_cannot_compute_is_computed_by_torch() -> None:
     engines = Engines(network, _torch_forward(network), "32", "auto")
     assert engines.engine_for((1, 1, 4, 4, 4), 50).name == "torch"
     assert "cannot compute" in engines.note
+
+
+class _Answers:
+    """Answers with a block of voxels of label 1, some of which are not seen."""
+
+    def __init__(self, missed: int = 0, is_empty: bool = False) -> None:
+        self.asked, self._missed, self._is_empty = 0, missed, is_empty
+
+    def __call__(self, images: np.ndarray, cancelled=None) -> torch.Tensor:
+        self.asked += 1
+        logits = torch.zeros(1, 2, 32, 32, 32)
+        if not self._is_empty:
+            logits[:, 1, :16] = 1
+            logits[:, 1].view(-1)[: self._missed] = -1
+        return logits
+
+
+def _trial(rounded: _Answers, exact: _Answers) -> tuple[Trial, list[bool]]:
+    rejected: list[bool] = []
+    return Trial(rounded, exact, lambda logits: logits.argmax(dim=1), lambda: rejected.append(True)), rejected
+
+
+def test_bf16_goes_on_alone_once_enough_labels_were_the_same() -> None:
+    rounded, exact = _Answers(missed=2), _Answers()
+    trial, rejected = _trial(rounded, exact)
+    answers = [trial(np.zeros(1, np.float32)) for _ in range(10)]
+    assert not rejected
+    assert rounded.asked == 10
+    assert 1 < exact.asked < 10
+    assert all(torch.equal(answer, exact(np.zeros(1, np.float32))) for answer in answers[:3]), "what was compared is exact"
+
+
+def test_bf16_is_left_as_soon_as_a_thousandth_of_the_labels_is_another() -> None:
+    rounded, exact = _Answers(missed=60), _Answers()
+    trial, rejected = _trial(rounded, exact)
+    answers = [trial(np.zeros(1, np.float32)) for _ in range(5)]
+    assert rejected == [True]
+    assert rounded.asked == 1
+    assert all(torch.equal(answer, exact(np.zeros(1, np.float32))) for answer in answers), "no rounded answer was given"
+
+
+def test_windows_in_which_nothing_is_found_say_nothing_about_bf16() -> None:
+    rounded, exact = _Answers(is_empty=True), _Answers()
+    trial, rejected = _trial(rounded, exact)
+    for _ in range(20):
+        trial(np.zeros(1, np.float32))
+    assert exact.asked == 0
+    assert not rejected
+
+
+def test_a_network_with_exact_ends_is_nearer_to_32_bit() -> None:
+    openvino = pytest.importorskip("openvino")
+    if not multiplies_bf16():
+        pytest.skip("this processor does not multiply bf16")
+    core, network, shape = openvino.Core(), _network(3), (1, 2, 16, 16, 16)
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    model = openvino.convert_model(torch.jit.trace(network, torch.zeros(shape)), input=[openvino.PartialShape(list(shape))])
+
+    def answer(computed, precision: str) -> np.ndarray:
+        compiled = core.compile_model(computed, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        return compiled({0: image})[0]
+
+    exact = answer(model, "f32")
+    errors = [np.abs(answer(one, "bf16") - exact).mean() for one in (model, with_exact_ends(model, core))]
+    assert errors[1] < errors[0]
+    assert np.array_equal(answer(with_exact_ends(model, core), "f32"), exact)

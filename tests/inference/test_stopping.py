@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from napari_seg3d.errors import Cancelled
-from napari_seg3d.inference import Computer, Ensemble, PredictOptions, Predictor
+from napari_seg3d.inference import Computer, Ensemble, PredictOptions, Predictor, slabs
 from napari_seg3d.inference.postprocess import Rule, Rules
+from napari_seg3d.inference.stopping import asking
 from napari_seg3d.networks import NetworkSpec, build_network
 from tests.inference.test_cascade import _cascade
 from tests.inference.test_cascade import _scan as _object_scan
@@ -133,3 +136,47 @@ def test_nothing_is_told_any_more_once_it_stopped() -> None:
     before = len(told)
     threading.Event().wait(0.1)
     assert len(told) == before
+
+
+@settings(deadline=None)
+@given(
+    sides=st.tuples(st.integers(1, 12), st.integers(3, 5), st.integers(3, 5)),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 4),
+    dilation=st.integers(1, 2),
+    groups=st.sampled_from((1, 2)),
+    is_last=st.booleans(),
+)
+def test_a_convolution_in_slabs_is_that_at_once(sides, kernel, stride, padding, dilation, groups, is_last) -> None:
+    assume(all(side + 2 * padding > dilation * (kernel - 1) for side in sides))
+    torch.manual_seed(0)
+    images = torch.randn(2, 4, *sides)
+    images = images.to(memory_format=torch.channels_last_3d) if is_last else images
+    layers = [
+        torch.nn.Conv3d(4, 6, kernel, stride, padding, dilation, groups),
+        torch.nn.ConvTranspose3d(4, 6, stride, stride, groups=groups),
+        torch.nn.ConvTranspose3d(4, 6, kernel + 1, stride, padding=1, groups=groups),
+    ]
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        expected = [layer(images) for layer in layers[: 2 + (kernel > 1)]]
+        patch.setattr(slabs, "MOST_PRODUCTS", 1)
+        with asking(lambda: False):
+            found = [layer(images) for layer in layers[: 2 + (kernel > 1)]]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        assert sides[0] == 1 or one.stride() == other.stride(), "the layout stays"
+
+
+def test_a_convolution_that_takes_long_is_stopped_in_between() -> None:
+    images, asked = torch.zeros(1, 4, 64, 8, 8), []
+
+    def cancelled() -> bool:
+        asked.append(True)
+        return len(asked) > 4
+
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slabs, "MOST_PRODUCTS", 1)
+        with pytest.raises(Cancelled), asking(cancelled):
+            torch.nn.Conv3d(4, 4, 3)(images)
+    assert len(asked) == 5, "of more than sixty slabs"

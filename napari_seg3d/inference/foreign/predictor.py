@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_seg3d.errors import Cancelled, ModelError, ReadError
 from napari_seg3d.inference.cascade import box_on
 from napari_seg3d.inference.computer import Computer
-from napari_seg3d.inference.device import choose_accelerator, choose_precision
+from napari_seg3d.inference.device import Accelerator, choose_accelerator
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.foreign.seen import Windows
 from napari_seg3d.inference.home import Answer, Partly
@@ -74,7 +74,7 @@ class ForeignPredictor(Predictor):
 
         device = choose_accelerator(accelerator)
         network = network.to(torch.device(device)).eval()
-        super().__init__(spec, _Told(name, network, device, choose_precision(device, precision), engine), name)
+        super().__init__(spec, _Told(name, network, device, precision, engine, spec.targets), name)
         self._prepare, self._windows = prepare, windows
         self._notes, self._orientation = notes, orientation
 
@@ -135,8 +135,16 @@ class ForeignPredictor(Predictor):
 class _Told(Computer):
     """Says in words which windows a network cannot see: of one from elsewhere nobody knows."""
 
-    def __init__(self, name: str, network: torch.nn.Module, accelerator: str, precision: str, engine: EngineName) -> None:
-        super().__init__(network, accelerator, precision, engine)
+    def __init__(
+        self,
+        name: str,
+        network: torch.nn.Module,
+        accelerator: Accelerator,
+        precision: str,
+        engine: EngineName,
+        targets: Literal["exclusive", "overlapping"],
+    ) -> None:
+        super().__init__(network, accelerator, precision, engine, targets)
         self._name = name
 
     def forward(self, images: NDArray[np.float32], count: int = 1, cancelled: CancelCheck | None = None) -> torch.Tensor:
