@@ -53,7 +53,7 @@ class Computer:
         self.stepped_down = False
         self._accelerator: Accelerator = accelerator
         is_free = accelerator == "cpu" and precision == "auto"
-        self._precision = "32" if is_free else choose_precision(accelerator, precision)
+        self._precision = "32" if is_free else choose_precision(accelerator) if precision == "auto" else precision
         self._engines: Engines | None = None
         if accelerator == "cpu":
             self._engines = Engines(network, self._with_torch, self._precision, engine, _labels(targets) if is_free else None)

@@ -14,7 +14,7 @@ import numpy as np
 from napari_seg3d.inference.blocks import MOST_NUMBERS
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PredictOptions
-from napari_seg3d.inference.seeing import is_coarse, seen_for, windows_of
+from napari_seg3d.inference.seeing import is_coarse, prepares_in_pieces, seen_for, windows_of
 from napari_seg3d.inference.slices import slices_at_once
 from napari_seg3d.networks.planes import AXIS
 from napari_seg3d.transforms import Pipeline, channels_after, grid_after
@@ -23,6 +23,7 @@ from napari_seg3d.volumes import Grid, crop_grid
 _AS_TRAINED = PredictOptions()
 _NUMBER = 4  # bytes of a float32
 # Measured on CPUs: what is alive together, in float32 numbers for each voxel.
+_PIECES = 100e6  # what is alive of a scan that is prepared piece by piece
 _FRAGMENTS = 60e6  # what allocators hold back between one array and the next
 _PREPARING = 2.25  # of each channel: the scan, a copy that is sorted for its percentiles, and a mask of bytes
 _RESAMPLING = 2.0  # copies of a channel for ITK, smoothed, beside what comes and goes
@@ -74,6 +75,11 @@ def _of_one(spec: ModelSpec, scan: Grid, channels: int, options: PredictOptions)
     is_resampled = not np.allclose(grid.spacing, scan.canonical().spacing)
     if is_resampled:
         preparing = max(preparing, before + prepared + _RESAMPLING * _NUMBER * max(voxels, prod(grid.shape)))
+
+    if prepares_in_pieces(spec, pipeline, (channels, *scan.shape), options):
+        # What was moved is kept, and everything else is done to one window at a time.
+        prepared *= is_resampled
+        preparing = prepared + _PIECES
 
     answered, seen = scan, grid.shape
     if options.region is not None:

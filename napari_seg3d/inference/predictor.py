@@ -18,19 +18,22 @@ from napari_seg3d.inference.blocks import Place, blended, blocks
 from napari_seg3d.inference.calibration import calibration_beside
 from napari_seg3d.inference.cascade import box_on, coarse_grid, grown_box, object_box
 from napari_seg3d.inference.computer import Computer
-from napari_seg3d.inference.device import Accelerator, choose_accelerator
+from napari_seg3d.inference.device import Accelerator, choose_accelerator, choose_precision
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.flips import mirrored
 from napari_seg3d.inference.home import Answer, Partly, Wanted, bring_blocks_home, bring_home
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
+from napari_seg3d.inference.piecewise.cutting import PaddedWhenRead, Windows
+from napari_seg3d.inference.piecewise.pieces import Pieces, check_sound, extremes, pieces_of
+from napari_seg3d.inference.piecewise.steps import kept, prepared
 from napari_seg3d.inference.postprocess import Rules, postprocessed, rules_beside
-from napari_seg3d.inference.seeing import is_coarse, seen_for, windows_of
+from napari_seg3d.inference.seeing import is_coarse, longest_two, prepares_in_pieces, seen_for, windows_of
 from napari_seg3d.inference.slices import slice_probabilities, slice_slabs, window_count
 from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Watch, activated
 from napari_seg3d.networks import build_network
 from napari_seg3d.networks.planes import AXIS, Plane
-from napari_seg3d.transforms import Pipeline, channels_after, preprocess
+from napari_seg3d.transforms import Pipeline, channels_after, grid_after, preprocess
 from napari_seg3d.volumes import Box, Grid, Label, Volume, box_of, crop, crop_grid, fault_of, smallest_integer
 
 if TYPE_CHECKING:
@@ -126,6 +129,7 @@ class Predictor:
         made_of = fingerprint(path)  # before the weights: what a run replaces meanwhile is then taken for another model
         model = load_model(path)
         device = choose_accelerator(accelerator)
+        choose_precision(device, precision)  # raises where that is not to be had
         name = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
         predictor = cls._of(model, path, device, precision, name, engine)
         predictor.fingerprint = made_of
@@ -360,9 +364,8 @@ class Predictor:
             return bring_home(probabilities, grid, native, targets, wanted, channels, cancelled)
         if self.spec.network.dims == 2:  # slices come in the order of their plane
             axes = AXIS[self.spec.planes[0]], (AXIS[self.spec.planes[0]] + 1) % 3
-        else:  # rows along the longest axis: then least is kept of their probabilities
-            longest = np.argsort(image.shape[1:], kind="stable")[::-1]
-            axes = int(longest[0]), int(longest[1])
+        else:
+            axes = longest_two(image.shape[1:])
         found = self.computer.beside(self._blocks(image, options, progress, cancelled, axes))
         return bring_blocks_home(found, grid, native, targets, axes, wanted, channels, partly, cancelled)
 
@@ -436,9 +439,68 @@ class Predictor:
         cancelled: CancelCheck | None,
         partly: Partly | None,
     ) -> Answer:
+        if prepares_in_pieces(self.spec, self.pipeline, volume.data.shape, options):
+            return self._answer_in_pieces(volume, options, progress, cancelled, partly)
         processed = self._preprocessed(volume, cancelled)
         image = np.asarray(processed.data, dtype=np.float32)
         return self.answer(image, processed.grid, volume.grid, options, progress, cancelled, partly)
+
+    def _answer_in_pieces(
+        self,
+        volume: Volume,
+        options: PredictOptions,
+        progress: Progress | None,
+        cancelled: CancelCheck | None,
+        partly: Partly | None,
+    ) -> Answer:
+        """As `answer`, of a scan that is prepared window by window."""
+        self._check_channels(volume.data.shape[0])
+        source, region, native = pieces_of(volume).stoppable(cancelled), options.region, volume.grid
+        check_sound(source, str(volume.source.path) if volume.source is not None else "The image")
+        is_resampled = not grid_after(self.pipeline, native).matches(source.grid)
+        image = prepared(self.pipeline, source, kept if is_resampled else lambda unmoved: unmoved).stoppable(cancelled)
+        if region is not None:
+            native = crop_grid(native, region)
+            image = image.cropped(seen_for(region, self.spec, image.grid, volume.grid, options))
+            partly = _within(region, partly)
+        axes = longest_two(image.grid.shape)
+        found = self.computer.beside(self.blocks_in_pieces(image, options, axes, progress, cancelled))
+        wanted = Wanted(options.probabilities, options.uncertainty)
+        answer = bring_blocks_home(
+            found, image.grid, native, self.spec.targets, axes, wanted, self.spec.channels, partly, cancelled
+        )
+        return answer if region is None else answer.in_box(region, volume.grid.shape)
+
+    def blocks_in_pieces(
+        self,
+        image: Pieces,
+        options: PredictOptions,
+        axes: tuple[int, int],
+        progress: Progress | None = None,
+        cancelled: CancelCheck | None = None,
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """Yield the probabilities ``(channels, i, j, k)`` of blocks of a prepared scan, and where each lies.
+
+        Parameters
+        ----------
+        image : Pieces
+            For a network that sees 3D windows.
+        axes : two ints
+            Along which blocks and rows follow one another.
+        options, progress, cancelled
+            As for `predict`.
+        """
+        spec = self.spec
+        i, j, k = spec.patch_size
+        tiling = PaddedWhenRead(image.grid.shape, (i, j, k), options.overlap, options.blending)
+        lowest = float(extremes(image)[0])
+        network = self.network_for(None, len(tiling.corners), options, cancelled)
+        watch = Watch(len(tiling.corners), progress, cancelled)
+        windows: NDArray[np.float32] = Windows(image, tiling, lowest)  # type: ignore[assignment]  # only cut into boxes
+        if len(tiling.corners) == 1:
+            windows = windows[(slice(None), slice(None), *(slice(0, side) for side in tiling.padded))]
+        for box, logits in blocks(network, windows, tiling, lowest, watch, axes, ahead=not self.computer.is_cpu):
+            yield box, activated(logits, spec.targets, spec.channels)[0].numpy()
 
     def _object_in(self, volume: Volume, cancelled: CancelCheck | None) -> Box | None:
         """Return the box of the scan around what this network finds anywhere."""
@@ -450,13 +512,7 @@ class Predictor:
         return box_on(box, grid, volume.grid) if box is not None else None
 
     def _preprocessed(self, volume: Volume, cancelled: CancelCheck | None) -> Volume:
-        slices = 2 * self.spec.context + 1
-        wanted = self.spec.network.in_channels // slices
-        if channels_after(self.pipeline, volume.data.shape[0]) != wanted:
-            raise ModelError(
-                f"The scan has {volume.data.shape[0]} channels, the model was trained on {wanted // channels_after(self.pipeline, 1)}.",
-                "Choose another scan or model.",
-            )
+        self._check_channels(volume.data.shape[0])
         shape = volume.grid.canonical().shape
         flat = [plane for plane, axis in AXIS.items() if shape[axis] == 1]
         if self.spec.network.dims == 2 and flat and not set(flat) & set(self.spec.planes):
@@ -468,6 +524,14 @@ class Predictor:
         if cancelled is not None and cancelled():
             raise Cancelled("The prediction was cancelled.")
         return processed
+
+    def _check_channels(self, given: int) -> None:
+        wanted = self.spec.network.in_channels // (2 * self.spec.context + 1)
+        if channels_after(self.pipeline, given) != wanted:
+            raise ModelError(
+                f"The scan has {given} channels, the model was trained on {wanted // channels_after(self.pipeline, 1)}.",
+                "Choose another scan or model.",
+            )
 
     def as_volume(self, classes: NDArray[np.integer], scan: Volume) -> Volume:
         """Return classes ``(T, I, J, K)``, as `classes` gives them, as labels of the scan."""

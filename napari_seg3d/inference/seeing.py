@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
+
+import numpy as np
 
 from napari_seg3d.inference.cascade import box_on
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PredictOptions
+from napari_seg3d.inference.piecewise.steps import can_prepare
 from napari_seg3d.inference.windows import Tiling
 from napari_seg3d.networks import network_info
 from napari_seg3d.networks.planes import AXIS
+from napari_seg3d.transforms import Pipeline
 from napari_seg3d.volumes import Box, Grid, box_of
+
+#: Voxels of a scan from which on copies of it are avoided: one takes 128 MB.
+LARGE = 2**25
 
 
 def is_coarse(spec: ModelSpec) -> bool:
@@ -43,3 +51,19 @@ def seen_for(region: Box, spec: ModelSpec, grid: Grid, native: Grid, options: Pr
     first = [max(0, side.start - more) for side, more in zip(box, around, strict=True)]
     last = [min(end, side.stop + more) for side, more, end in zip(box, around, grid.shape, strict=True)]
     return box_of(first, last)
+
+
+def longest_two(sides: Sequence[int]) -> tuple[int, int]:
+    """Return the axes along which the windows of a volume follow one another: least is kept of their answers so."""
+    longest = np.argsort(sides, kind="stable")[::-1]
+    return int(longest[0]), int(longest[1])
+
+
+def prepares_in_pieces(spec: ModelSpec, pipeline: Pipeline, shape: Sequence[int], options: PredictOptions) -> bool:
+    """Return whether a scan in memory, ``(C, I, J, K)``, is prepared piece by piece.
+
+    Small ones are prepared at once, as in training, of which this differs in the last digits of a mean; so are those that are seen as a
+    whole or in slices, and those whose preprocessing needs the whole.
+    """
+    is_large = prod(shape) >= LARGE
+    return is_large and spec.network.dims == 3 and not sees_whole(spec, options) and can_prepare(pipeline)

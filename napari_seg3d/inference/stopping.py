@@ -45,7 +45,7 @@ def asking(cancelled: CancelCheck | None, in_slabs: bool = True) -> AbstractCont
             self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
             stop_if(cancelled)
-            if in_slabs:
+            if in_slabs and cancelled is not None:
                 return convolved(function, args, kwargs or {}, cancelled)
             return function(*args, **kwargs or {})
 

@@ -14,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_seg3d.errors import Cancelled, ConfigError, DiskFull, ModelError, ReadError, WriteError
-from napari_seg3d.inference import Computer, ModelSpec, PredictOptions, Predictor
+from napari_seg3d.inference import Computer, ModelSpec, PredictOptions, Predictor, seeing
 from napari_seg3d.inference.beyond import predict_beyond_memory
-from napari_seg3d.inference.beyond.pieces import Pieces, mean_and_deviation, percentiles
+from napari_seg3d.inference.piecewise import pieces
+from napari_seg3d.inference.piecewise.pieces import Pieces, mean_and_deviation, percentiles
+from napari_seg3d.inference.piecewise.steps import can_prepare
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.transforms import HU, Pipeline, Step, preprocessing_pipeline
-from napari_seg3d.volumes import Grid, open_pyramid, read_volume
+from napari_seg3d.volumes import Grid, Volume, box_of, open_pyramid, read_volume
+from tests.volumes.affines import ORDERS, affine_of
 
 DIRECTIONS = {
     "RAS": ("left-to-right", "posterior-to-anterior", "inferior-to-superior"),
@@ -129,6 +132,46 @@ def test_the_mask_is_that_of_the_scan_in_memory(
     assert found.volumes == pytest.approx({value: number * 1.1 * 0.9 * 1.6 / 1000 for value, number in voxels.items()})
     assert [path.name for path in (folder / "out").iterdir()] == ["mask.ome.zarr"]
     assert open_pyramid(found.path).is_labels
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(5, 21)] * 3),
+    order=st.sampled_from(ORDERS),
+    spacing=st.sampled_from([None, (1.0, 1.3, 1.7)]),
+    normalization=st.sampled_from(["zscore", "rescale", "ct"]),
+    targets=st.sampled_from(["exclusive", "overlapping"]),
+    channels=st.integers(1, 2),
+    flips=st.sampled_from([(), ("R", "S")]),
+    has_region=st.booleans(),
+)
+def test_a_large_scan_in_memory_is_prepared_in_pieces_to_the_same_answer(
+    shape, order, spacing, normalization, targets, channels, flips, has_region
+) -> None:
+    scan = Volume(make_data(shape, channels), affine_of(order, (7, -3, 5)))
+    region = box_of([1, 2, 0], [side - 1 for side in shape]) if has_region else None
+    options = PredictOptions(flips=flips, region=region, probabilities=True, uncertainty=True)
+    expected = make_predictor(normalization, spacing, targets=targets, channels=channels).predict(scan, options)
+    told: list[np.ndarray] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeing, "LARGE", 1)
+        patch.setattr(pieces, "_MOST_OF_A_VOLUME", 200)
+        predictor = make_predictor(normalization, spacing, targets=targets, channels=channels)
+        patch.setattr(predictor, "_preprocessed", None)  # it is not asked
+        found = predictor.predict(scan, options, partly=lambda box, values: told.append(values))
+    for one, other in ((found.probabilities, expected.probabilities), (found.uncertainty, expected.uncertainty)):
+        assert one is not None
+        assert other is not None
+        np.testing.assert_allclose(one.data, other.data, atol=1e-4)
+    assert np.count_nonzero(found.labels.data != expected.labels.data) <= 1e-3 * found.labels.data.size
+    assert found.labels.grid.matches(scan.grid)
+    assert told
+
+
+def test_a_pipeline_that_keeps_the_order_of_the_file_is_not_done_in_pieces() -> None:
+    steps = preprocessing_pipeline(None, "zscore").enabled
+    assert can_prepare(Pipeline(tuple(steps)))
+    assert not can_prepare(Pipeline(tuple(steps[1:])))
 
 
 @settings(max_examples=50, deadline=None)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_seg3d.errors import Cancelled, ModelError, ReadError
 from napari_seg3d.inference.cascade import box_on
 from napari_seg3d.inference.computer import Computer
-from napari_seg3d.inference.device import Accelerator, choose_accelerator
+from napari_seg3d.inference.device import Accelerator, choose_accelerator, choose_precision
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.foreign.seen import Windows
 from napari_seg3d.inference.home import Answer, Partly
@@ -73,6 +73,7 @@ class ForeignPredictor(Predictor):
         import torch
 
         device = choose_accelerator(accelerator)
+        choose_precision(device, precision)  # raises where that is not to be had
         network = network.to(torch.device(device)).eval()
         super().__init__(spec, _Told(name, network, device, precision, engine, spec.targets), name)
         self._prepare, self._windows = prepare, windows

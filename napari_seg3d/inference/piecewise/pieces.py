@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ReadError, Seg3dError
-from napari_seg3d.volumes import Box, Grid, Level, box_of
+from napari_seg3d.inference.stopping import stop_if
+from napari_seg3d.inference.windows import CancelCheck
+from napari_seg3d.volumes import Box, Grid, Level, Volume, box_of, crop_grid
 
-_MOST_VOXELS = 2**23  # in a piece: some of 32 MB are in memory at once
+_MOST_VOXELS = 2**23  # in a piece from the disk: some of 32 MB are in memory at once
+_MOST_OF_A_VOLUME = 2**21  # in one from memory, which is no faster for being larger
 _HALF = 2**16
 
 
@@ -52,6 +55,37 @@ class Pieces:
     def changed(self, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Pieces:
         """Return the same with each value changed by itself, when it is read."""
         return replace(self, read=lambda box: change(self.read(box)))
+
+    def cropped(self, box: Box) -> Pieces:
+        """Return a box of it."""
+
+        def read(inside: Box) -> NDArray[np.float32]:
+            first = [side.start for side in box]
+            moved = [(one.start + at, one.stop + at) for one, at in zip(inside, first, strict=True)]
+            return self.read(box_of([start for start, _ in moved], [stop for _, stop in moved]))
+
+        return replace(self, read=read, grid=crop_grid(self.grid, box))
+
+    def stoppable(self, cancelled: CancelCheck | None) -> Pieces:
+        """Return the same, read no further when somebody asked to stop."""
+
+        def read(box: Box) -> NDArray[np.float32]:
+            stop_if(cancelled)
+            return self.read(box)
+
+        return replace(self, read=read)
+
+
+def pieces_of(volume: Volume) -> Pieces:
+    """Return a volume along R, A and S, as float32."""
+    data = volume.grid.to_canonical(volume.data)
+    j, k = data.shape[2:]
+
+    def read(box: Box) -> NDArray[np.float32]:
+        return np.asarray(data[(slice(None), *box)], dtype=np.float32)
+
+    thickness = max(1, _MOST_OF_A_VOLUME // (j * k))
+    return Pieces(read, len(data), volume.grid.canonical(), (thickness, j, k))
 
 
 def canonical_pieces(level: Level, name: str) -> Pieces:

@@ -1,31 +1,31 @@
-"""From a scan that stays on the disk to its mask there; memory holds some windows across the scan, however long that is."""
+"""From a scan that does not fit into memory to its mask, OME-Zarr both; memory holds some windows across the scan, however long that is."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.datasets import Case
-from napari_seg3d.errors import Cancelled, ConfigError, ModelError, Seg3dError, WriteError
+from napari_seg3d.errors import ConfigError, ModelError, Seg3dError, WriteError
 from napari_seg3d.files import atomic_folder
-from napari_seg3d.inference.beyond.pieces import Pieces, canonical_pieces, check_sound, extremes
-from napari_seg3d.inference.beyond.steps import prepared
-from napari_seg3d.inference.blocks import blocks
 from napari_seg3d.inference.foreign.predictor import ForeignPredictor
 from napari_seg3d.inference.home import blocks_home
 from napari_seg3d.inference.memory import planned_memory
 from napari_seg3d.inference.options import PredictOptions
+from napari_seg3d.inference.piecewise.pieces import Pieces, canonical_pieces, check_sound
+from napari_seg3d.inference.piecewise.steps import prepared, stored
 from napari_seg3d.inference.predictor import Predictor
-from napari_seg3d.inference.seeing import sees_whole
-from napari_seg3d.inference.windows import CancelCheck, Progress, Tiling, Watch, activated
+from napari_seg3d.inference.seeing import longest_two, sees_whole
+from napari_seg3d.inference.windows import CancelCheck, Progress
 from napari_seg3d.transforms import channels_after
-from napari_seg3d.volumes import Box, Grid, Label, box_of, crop_grid, free_memory, open_pyramid, recognise
+from napari_seg3d.volumes import Box, Grid, Label, crop_grid, free_memory, open_pyramid, recognise
 from napari_seg3d.volumes.formats.ome_zarr_labels import StoredLabels
 
 _AS_TRAINED = PredictOptions()
@@ -110,17 +110,18 @@ def predict_beyond_memory(
         raise ModelError(
             f"The scan has {source.channels} channels, the model was trained on {wanted}.", "Choose another scan or model."
         )
-    source = _stoppable(source, cancelled)
+    source = source.stoppable(cancelled)
     check_sound(source, str(scan))
     window = predictor.spec.patch_size
     # A window then is made of few blocks.
     sides = tuple(max(32, int(side * (1 - options.overlap))) for side in window)
     names = {value: Label(name) for value, name in predictor.stored_labels.items()}
     with atomic_folder(target) as whole:
-        image = _stoppable(prepared(predictor.pipeline, source, whole.parent / "prepared", sides), cancelled)
+        keep = partial(stored, folder=whole.parent / "prepared", sides=sides)
+        image = prepared(predictor.pipeline, source, keep).stoppable(cancelled)
         mask: StoredLabels | None = None
         counts = np.zeros(max(names) + 1, np.int64)
-        axes = _longest_two(image.grid)
+        axes = longest_two(image.grid.shape)
         decided = _decided(predictor, image, native, options, axes, progress, cancelled)
         for canonical_box, classes in _rows(decided, native.canonical(), axes[0]):
             box = native.box_from_canonical(canonical_box)
@@ -169,31 +170,6 @@ def is_ome_zarr(path: Path) -> bool:
     return found is not None and found.name == "OME-Zarr"
 
 
-class _Windows:
-    """An image out of which windows are cut, padded where they reach beyond it."""
-
-    def __init__(self, image: Pieces, tiling: Tiling, lowest: float) -> None:
-        self._image, self._place, self._lowest = image, tiling.place, lowest
-
-    def __getitem__(self, place: tuple[slice, ...]) -> NDArray[np.float32]:
-        box = place[2:]
-        seen = [(max(side.start, at.start), min(side.stop, at.stop)) for side, at in zip(box, self._place, strict=True)]
-        sides = [side.stop - side.start for side in box]
-        values = np.full((1, self._image.channels, *sides), self._lowest, np.float32)
-        inside = tuple(slice(first - side.start, last - side.start) for (first, last), side in zip(seen, box, strict=True))
-        read = [(first - at.start, last - at.start) for (first, last), at in zip(seen, self._place, strict=True)]
-        values[0][(slice(None), *inside)] = self._image.read(box_of([first for first, _ in read], [last for _, last in read]))
-        return values
-
-
-class _PaddedWhenRead(Tiling):
-    """Windows over an image that is padded window by window."""
-
-    def pad(self, images: NDArray[np.float32], lowest: float) -> NDArray[np.float32]:
-        """Return `images`, which are `_Windows`."""
-        return images
-
-
 def _decided(
     predictor: Predictor,
     image: Pieces,
@@ -205,24 +181,9 @@ def _decided(
 ) -> Iterator[tuple[Box, NDArray[np.integer]]]:
     """Yield classes ``(T, i, j, k)`` on the canonical grid of the scan, box by box in rows and columns along two axes, and where they lie."""
     spec = predictor.spec
-    i, j, k = spec.patch_size
-    tiling = _PaddedWhenRead(image.grid.shape, (i, j, k), options.overlap, options.blending)
-    lowest = float(extremes(image)[0])
-    network = predictor.network_for(None, len(tiling.corners), options, cancelled)
-    watch = Watch(len(tiling.corners), progress, cancelled)
-    windows: NDArray[np.float32] = _Windows(image, tiling, lowest)  # type: ignore[assignment]  # only cut into boxes
-    if len(tiling.corners) == 1:
-        windows = windows[(slice(None), slice(None), *(slice(0, side) for side in tiling.padded))]
-    logits = blocks(network, windows, tiling, lowest, watch, axes)
-    found = ((box, activated(block, spec.targets, spec.channels)[0].numpy()) for box, block in logits)
+    found = predictor.blocks_in_pieces(image, options, axes, progress, cancelled)
     for box, answer in blocks_home(found, image.grid, native.canonical(), spec.targets, axes, channels=spec.channels):
         yield box, answer.labels
-
-
-def _longest_two(grid: Grid) -> tuple[int, int]:
-    """Return the axes along which windows follow one another, as in memory."""
-    longest = np.argsort(grid.shape, kind="stable")[::-1]
-    return int(longest[0]), int(longest[1])
 
 
 def _rows(
@@ -249,17 +210,6 @@ def _rows(
 def _across(grid: Grid, axis: int, place: slice | None) -> Box:
     i, j, k = (slice(0, side) if at != axis or place is None else place for at, side in enumerate(grid.shape))
     return i, j, k
-
-
-def _stoppable(image: Pieces, cancelled: CancelCheck | None) -> Pieces:
-    """Return an image that is read no further when somebody asked to stop."""
-
-    def read(box: Box) -> NDArray[np.float32]:
-        if cancelled is not None and cancelled():
-            raise Cancelled("The prediction was cancelled.")
-        return image.read(box)
-
-    return replace(image, read=read)
 
 
 def _check_possible(predictor: Predictor, options: PredictOptions) -> None:

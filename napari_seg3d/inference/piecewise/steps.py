@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.errors import ConfigError
-from napari_seg3d.inference.beyond.pieces import Pieces, extremes, mean_and_deviation, percentiles
+from napari_seg3d.inference.piecewise.pieces import Pieces, extremes, mean_and_deviation, percentiles, pieces_of
 from napari_seg3d.transforms import Pipeline, Step, grid_after, run
 from napari_seg3d.volumes import Box, Grid, Volume, box_of, crop_grid
 
@@ -22,7 +22,28 @@ _RESAMPLED = 128  # voxels of what is resampled at once
 _REACH = 10.0  # standard deviations after which ITK's recursive Gaussian has no weight that float32 could hold
 
 
-def prepared(pipeline: Pipeline, scan: Pieces, folder: Path, sides: tuple[int, ...]) -> Pieces:
+def can_prepare(pipeline: Pipeline) -> bool:
+    """Return whether a pipeline can be done piece by piece."""
+    try:
+        check_pipeline(pipeline)
+    except ConfigError:
+        return False
+    return True
+
+
+def check_pipeline(pipeline: Pipeline) -> None:
+    """Raise a ConfigError that names the step which needs more than a piece, and numbers that are measured in pieces."""
+    steps = pipeline.enabled
+    if not steps or steps[0].name != "ToCanonical":
+        raise ConfigError(
+            "The preprocessing does not begin with ToCanonical, so the scan cannot be prepared piece by piece.",
+            "Crop the scan, or take a model whose preprocessing does.",
+        )
+    for step in steps:
+        _check(step)
+
+
+def prepared(pipeline: Pipeline, scan: Pieces, keep: Callable[[Pieces], Pieces]) -> Pieces:
     """Return a canonical scan after the steps of a pipeline.
 
     Parameters
@@ -31,27 +52,32 @@ def prepared(pipeline: Pipeline, scan: Pieces, folder: Path, sides: tuple[int, .
         The steps.
     scan : Pieces
         Along R, A and S.
-    folder : Path
-        Where its voxels are stored after those steps that move them, as a Zarr array; later steps are done when they are read.
-    sides : three ints
-        Of the blocks there.
+    keep : callable
+        Called with the scan after those steps that move voxels, to keep what would cost much to read again; later steps are done whenever
+        they are read.
 
     Raises
     ------
     ConfigError
         A step needs more than a piece and such numbers.
     """
+    check_pipeline(pipeline)
     steps = pipeline.enabled
-    for step in steps:
-        _check(step)
-    moving = [number for number, step in enumerate(steps) if step.name in _MOVING]
-    last = max(moving, default=-1)
+    last = max((number for number, step in enumerate(steps) if step.name in _MOVING), default=-1)
     for step in steps[: last + 1]:
         scan = _after(step, scan)
-    scan = stored(scan, folder, sides)
+    scan = keep(scan)
     for step in steps[last + 1 :]:
         scan = _after(step, scan)
     return scan
+
+
+def kept(image: Pieces) -> Pieces:
+    """Return the same image out of an array in memory, that is filled now."""
+    array = np.empty((image.channels, *image.grid.shape), np.float32)
+    for box in image.boxes:
+        array[(slice(None), *box)] = image.read(box)
+    return pieces_of(Volume(array, image.grid.affine))
 
 
 def stored(image: Pieces, folder: Path, sides: tuple[int, ...]) -> Pieces:
