@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.editing.boxes import HAIR, reach_of
+from napari_seg3d.editing.delta import memory_order
 
 
 def ball(radius: float, spacing: Sequence[float]) -> NDArray[np.bool_]:
@@ -43,6 +44,11 @@ def dilated(mask: NDArray[np.bool_], radius: float, spacing: Sequence[float]) ->
     if mask.ndim == 2:
         plane: NDArray[np.bool_] = dilated(mask[np.newaxis], radius, (np.inf, *spacing))[0]
         return plane
+    axes = memory_order(mask)
+    if axes != tuple(range(3)):
+        # The lines of the ball run along the axis whose voxels lie side by side in memory: four times as fast.
+        turned: NDArray[np.bool_] = dilated(mask.transpose(axes), radius, [spacing[axis] for axis in axes])
+        return turned.transpose(np.argsort(axes))
     if not mask.size:
         return mask.copy()
     lines = ball(radius, spacing).sum(axis=2)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.editing.change import Box
+from napari_seg3d.editing.delta import memory_order
 from napari_seg3d.errors import Cancelled, GeometryError
 
 #: Whoever says 3 mm means the voxel 3 mm away, too, whatever the last digit of a spacing is.
@@ -68,7 +69,8 @@ def is_any(mask: NDArray[np.integer], labels: Collection[int]) -> NDArray[np.boo
     fitting = np.array([label for label in labels if limits.min <= label <= limits.max], mask.dtype)
     if len(fitting) == 1:
         return is_label(mask, int(fitting[0]))
-    found: NDArray[np.bool_] = np.isin(mask, fitting)
+    axes = memory_order(mask)
+    found: NDArray[np.bool_] = np.isin(mask.transpose(axes), fitting).transpose(np.argsort(axes))
     return found
 
 

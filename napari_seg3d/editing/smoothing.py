@@ -21,6 +21,7 @@ from napari_seg3d.editing.boxes import (
     without_axis,
 )
 from napari_seg3d.editing.change import Change, check_label, joined, no_change
+from napari_seg3d.editing.delta import memory_order
 from napari_seg3d.editing.limits import Limits, touchable
 from napari_seg3d.errors import ConfigError
 
@@ -167,9 +168,12 @@ def smooth_jointly(
 def _blurred(mask: NDArray[np.bool_], mm: float, spacing: Sequence[float]) -> NDArray[np.float32]:
     from scipy import ndimage
 
-    sigma = [mm / side for side in spacing]
-    blurred: NDArray[np.float32] = ndimage.gaussian_filter(mask.astype(np.float32), sigma, mode="nearest", truncate=_TRUNCATE)
-    return blurred
+    axes = memory_order(mask)
+    sigma = [mm / spacing[axis] for axis in axes]
+    blurred: NDArray[np.float32] = ndimage.gaussian_filter(
+        mask.transpose(axes).astype(np.float32), sigma, mode="nearest", truncate=_TRUNCATE
+    )
+    return blurred.transpose(np.argsort(axes))
 
 
 def _gaussian(mask: NDArray[np.bool_], mm: float, spacing: Sequence[float]) -> NDArray[np.bool_]:
