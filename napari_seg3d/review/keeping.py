@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from napari_seg3d.editing.versions import save_version
 from napari_seg3d.files import write_text
 from napari_seg3d.review.worklist import Worklist
-from napari_seg3d.volumes import Volume, write_volume
+from napari_seg3d.volumes import Volume
 
 _FOLDERS: dict[str, str] = {"correction": "corrections", "prediction": "predictions"}
-_MOST_LETTERS = 60
 _ABOUT = "About these files.txt"
 _WORDS = """This folder is the review of a data set, kept by napari-seg3d.
 
@@ -25,8 +23,15 @@ predictions  masks that were predicted anew in the course of the review.
 """
 
 
-def keep_mask(worklist: Worklist, case: str, mask: Volume, kind: Literal["correction", "prediction"]) -> Path:
-    """Write a mask beside the journals and note that it is in use from now on; `Worklist.write` writes the note.
+def keep_mask(
+    worklist: Worklist,
+    case: str,
+    mask: Volume,
+    kind: Literal["correction", "prediction"],
+    tools: Sequence[str] = (),
+    comment: str = "",
+) -> Path:
+    """Write a mask beside the journals, as a version of its own, and note that it is in use from now on; `Worklist.write` writes the note.
 
     Parameters
     ----------
@@ -38,6 +43,10 @@ def keep_mask(worklist: Worklist, case: str, mask: Volume, kind: Literal["correc
         On the grid of its scan.
     kind : {"correction", "prediction"}
         Whether a person or a model made it.
+    tools : sequence of str
+        What it was made with.
+    comment : str
+        What is to be said of this version.
 
     Returns
     -------
@@ -49,20 +58,12 @@ def keep_mask(worklist: Worklist, case: str, mask: Volume, kind: Literal["correc
     WriteError
         It cannot be written; nothing is noted.
     """
-    folder = worklist.store.folder / _FOLDERS[kind] / case
-    moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    who = re.sub(r"[^\w.-]+", "-", worklist.who, flags=re.ASCII).strip(".-")[:_MOST_LETTERS] or "reviewer"
-    name, number = f"{moment}-{who}", 1
-    while (folder / f"{name}.nii.gz").exists():
-        number += 1
-        name = f"{moment}-{who}-{number}"
-    # Whatever the mask was read from, what is needed to write that format again does not belong to this file.
-    file = write_volume(replace(mask, source=None), folder / f"{name}.nii.gz")
+    version = save_version(worklist.store.folder / _FOLDERS[kind] / case, mask, worklist.who, tools, comment)
     if kind == "correction":
-        worklist.use_correction(case, file)
+        worklist.use_correction(case, version.path)
     else:
-        worklist.use_prediction(case, file)
-    return file
+        worklist.use_prediction(case, version.path)
+    return version.path
 
 
 def explain_folder(worklist: Worklist) -> None:

@@ -41,6 +41,8 @@ class PredictionModel(QObject):
         self.job: Job | None = None
         #: The mask that was predicted last, and what was said of it: for a dock that is opened again.
         self.told: tuple[weakref.ref[Labels], str] | None = None
+        #: The models that were asked last, and what computed them: for whoever wants to ask them again.
+        self.last: tuple[tuple[Path, ...], EngineName] | None = None
         self._half_made: HalfMade | None = None
         self._selected: set[Layer] = set()  # when the prediction began
         self._warm: tuple[tuple[tuple[tuple[Path, float], ...], EngineName], Predictor | Ensemble] | None = None
@@ -80,6 +82,7 @@ class PredictionModel(QObject):
             self.changed.emit()
             return
 
+        self.last = (tuple(models), engine)
         name = f"{layer.name} prediction"
         native = native_of(layer)
         frame = native.placement.frame if native is not None else None
