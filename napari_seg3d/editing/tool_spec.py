@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import Parameter as Argument
 from inspect import signature
 from typing import Any, Literal
 
@@ -112,8 +113,9 @@ class ToolSpec:
 
     @property
     def needs_image(self) -> bool:
-        """Whether it looks at the image."""
-        return "image" in signature(self.function).parameters
+        """Whether it cannot do without the image."""
+        image = signature(self.function).parameters.get("image")
+        return image is not None and image.default is Argument.empty
 
     @property
     def takes_source(self) -> bool:
@@ -178,7 +180,7 @@ class ToolSpec:
                     raise ConfigError(f"{self.title} needs a {self.gesture}, and nothing was drawn.", "Draw it in the scan.")
                 given[name] = work.places
             elif name == "image":
-                if work.image is None:
+                if work.image is None and self.needs_image:
                     raise ConfigError(f"{self.title} looks at the image, and there is none.", "Choose the image of the mask.")
                 given[name] = work.image
             elif name == "across":

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_seg3d.datasets import AIR
+from napari_seg3d.editing.between import fill_between
 from napari_seg3d.editing.brushes import adaptive_brush, brush, erase_brush, replace_brush, threshold_brush
+from napari_seg3d.editing.change import Change
 from napari_seg3d.editing.combining import combine, cut, merge
 from napari_seg3d.editing.islands import drop_small, fill_holes, keep_island, keep_largest, split_islands
+from napari_seg3d.editing.limits import ANYTHING, Limits
 from napari_seg3d.editing.margins import hollow, margin
 from napari_seg3d.editing.nodules import add_nodules
 from napari_seg3d.editing.polygons import fill_polygon
@@ -41,6 +49,32 @@ def _first(what: str) -> Parameter:
         _VALUE[1],
         optional=True,
         help=f"Label of the second largest {what}; nothing: the first unused one.",
+    )
+
+
+def _fill_between(
+    mask: NDArray[np.integer],
+    label: int,
+    spacing: Sequence[float],
+    across: int,
+    image: NDArray[np.generic] | None = None,
+    *,
+    every_label: bool = False,
+    follow_image: bool = True,
+    limits: Limits = ANYTHING,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Change:
+    """Fill the selected label between its slices, or all of them; see `fill_between`."""
+    return fill_between(
+        mask,
+        spacing,
+        across,
+        labels=None if every_label else [label],
+        image=image if follow_image else None,
+        limits=limits,
+        progress=progress,
+        cancelled=cancelled,
     )
 
 
@@ -257,6 +291,22 @@ TOOLS: tuple[ToolSpec, ...] = (
         copy_slice,
         _COPIED,
         {"step": -1},
+    ),
+    ToolSpec(
+        "fill_between",
+        "Fill between slices",
+        "slices",
+        "Shift-Z",
+        "slice",
+        "Fills the selected label, or all, between the slices of the plane that is shown in which it is painted.",
+        "To paint every fourth or eighth slice of an organ, and have the others made from them.",
+        _fill_between,
+        (
+            Parameter("every_label", "flag", False, help="All labels, and not only the selected one."),
+            Parameter(
+                "follow_image", "flag", True, help="Follow the image, as far as that proves right on the slices that are painted."
+            ),
+        ),
     ),
     # -- surface --------------------------------------------------------------------------------------------------------------------------
     ToolSpec(
