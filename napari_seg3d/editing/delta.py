@@ -20,7 +20,7 @@ from napari_seg3d.editing.change import Box, box_around, joined, shape_of
 from napari_seg3d.errors import GeometryError, ReadError
 
 # Voxels of a slab: its temporary arrays take some ten bytes each.
-_SLAB = 1 << 22
+_SLAB = 1 << 20
 _LEVEL = 1  # of compression: four times as fast as level 3, and label maps are small at any
 _OBJECT = 400  # bytes that Python takes for a piece
 

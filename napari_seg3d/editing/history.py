@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from napari_seg3d.editing.change import Box, Change, check_change, joined, shape_of
 from napari_seg3d.editing.delta import Delta, delta_of_slab, memory_order, slabs
 from napari_seg3d.editing.limits import ANYTHING, Limits, allowed, check_image, is_limiting
+from napari_seg3d.errors import Seg3dError
 
 __all__ = ["BYTES", "Delta", "History", "Level", "apply"]
 
-#: Memory that the levels of one mask may take, in bytes.
-BYTES = 200_000_000
+#: Bytes that the levels of one mask may take. The allocator takes up to a third more, so that this stays below 200 MB.
+BYTES = 150_000_000
 
 #: What one undo takes back: the deltas of a stroke or of a tool, in the order in which they were done.
 Level = list[Delta]
@@ -45,8 +46,12 @@ def apply(mask: NDArray[np.integer], change: Change, limits: Limits = ANYTHING) 
     ------
     GeometryError, LabelError
         The change is none of this mask, or the image of the limits is not of the mask's shape. Nothing was written.
+    Seg3dError
+        The array may not be written.
     """
     check_change(mask, change)
+    if not mask.flags.writeable:
+        raise Seg3dError("The mask may not be written: its array is read-only.", "Edit a copy of it.")
     if is_limiting(limits):
         check_image(mask, limits)
     if change.is_empty:

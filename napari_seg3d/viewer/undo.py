@@ -2,7 +2,7 @@
 
 napari keeps its levels in two deques of the layer, which further views share (see `mirror`), with whole index arrays or boxes in them. Here
 the deques stay, because whatever looks at them goes on working; what lies in them is compact, bounded by bytes, and taken back by `History`.
-For that a layer gets its own version of the four methods of `Labels` that put there, take from there, or give up a stroke.
+For that a layer gets its own version of the methods of `Labels` that put there, take from there, give up a stroke, or forget.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from napari_seg3d.editing import Change, Delta, History, Limits, apply, no_change, paint
 from napari_seg3d.editing import delta as delta_module
-from napari_seg3d.errors import GeometryError, LabelError, ReadError
+from napari_seg3d.errors import GeometryError, LabelError, ReadError, Seg3dError
 
 _TYPES = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64]
 
@@ -216,6 +216,9 @@ def test_changes_that_cannot_be():
     delta = apply(mask, Change((slice(0, 1), slice(0, 1)), np.ones((1, 1), np.uint8)))
     with pytest.raises(GeometryError, match="taken back"):
         delta.undo(np.zeros((5, 6), np.uint8))
+    mask.flags.writeable = False
+    with pytest.raises(Seg3dError, match="read-only"):
+        apply(mask, Change((slice(0, 1), slice(0, 1)), np.full((1, 1), 2, np.uint8)))
     with pytest.raises(ReadError):
         Delta.from_bytes(delta.to_bytes()[:-1] if delta.to_bytes()[-1:] else b"")
     with pytest.raises(ReadError):
