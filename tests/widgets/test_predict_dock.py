@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 from napari_seg3d.datasets import read_mask
 from napari_seg3d.inference import ModelSpec, PredictOptions, Predictor, load_model, save_model
 from napari_seg3d.networks import NetworkSpec, build_network
+from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.transforms import preprocessing_pipeline
 from napari_seg3d.volumes import Volume, read_volume, write_volume
 from tests.pumping import pump_until
@@ -20,15 +21,15 @@ PLUGIN = "napari-seg3d"
 
 
 def _model(path: Path, labels: dict[int, str], dims: int = 3, **settings: Any) -> Path:
-    strides = ((2, 2, 2 if dims == 3 else 1),) * 2
+    strides, seen = ((2, 2, 2 if dims == 3 else 1),) * 2, 2 * settings.get("context", 0) + 1
+    network = NetworkSpec(dims=dims, in_channels=seen, out_channels=len(labels), features=(4, 8, 16), strides=strides)  # type: ignore[arg-type]
     spec = ModelSpec(
-        network=NetworkSpec(dims=dims, out_channels=len(labels), features=(4, 8, 16), strides=strides),  # type: ignore[arg-type]
+        network=network,
         labels=labels,
         targets="overlapping",
         pipeline=preprocessing_pipeline(None, "zscore").to_list(),
         patch_size=(8, 8, 8 if dims == 3 else 1),
-        mode="whole",
-        **settings,
+        **{"mode": "whole"} | settings,
     )
     torch.manual_seed(0)
     save_model(path, spec, build_network(spec.network).state_dict())
@@ -168,6 +169,32 @@ def test_every_mode_with_every_choice_from_the_dock(dock, scan: Path, tmp_path: 
     choices.probabilities.setChecked(False)
     _predict(dock, model)
     assert [layer.name for layer in viewer.layers if isinstance(layer, Image)] == [image.name], "the maps of before are gone"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dims": 3, "mode": "patches"},
+        {"dims": 2, "planes": ("sagittal",)},
+        {"dims": 2, "context": 2},
+        {"dims": 2, "planes": ("axial", "coronal", "sagittal")},
+    ],
+    ids=["patches", "slices", "2.5D", "three planes"],
+)
+def test_a_sample_is_predicted_in_each_way_and_the_mask_lies_on_it(dock, tmp_path: Path, settings: dict[str, Any]) -> None:
+    source = sorted((dataset_folder() / "imagesTs").iterdir())[0]
+    viewer = dock._viewer
+    viewer.open(str(source), plugin=PLUGIN)
+    (image,) = viewer.layers
+    model = _model(tmp_path / "model.pt", {1: "liver", 2: "kidneys"}, **settings)
+    masks = _predict(dock, model)
+    expected = Predictor.load(model).predict(read_volume(source, "image")).labels.canonical().data.transpose(0, 3, 2, 1)
+    for channel, mask in enumerate(masks):
+        assert np.array_equal(mask.data, expected[channel])
+        assert np.allclose(mask.extent.world, image.extent.world)
+    dock.save_to(masks[0], tmp_path / "mask.nii.gz")
+    pump_until(lambda: "Saving" not in dock.notice.text(), what="the saved mask")
+    assert read_mask(tmp_path / "mask.nii.gz", overlapping=True).grid.matches(read_volume(source).grid)
 
 
 def test_a_region_outside_of_the_scan_is_told(dock, scan: Path, tmp_path: Path) -> None:
