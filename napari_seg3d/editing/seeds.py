@@ -36,7 +36,8 @@ def seeds_of(mask: NDArray[np.integer], background: int | None = None) -> NDArra
     array of int64
         A label where one was painted, 0 for the background, -1 elsewhere.
     """
-    seeds = np.where(mask == 0, OPEN, mask).astype(np.int64)
+    seeds = mask.astype(np.int64)
+    seeds[mask == 0] = OPEN
     if background is not None:
         seeds[is_label(mask, background)] = 0
     return seeds

@@ -19,12 +19,13 @@ from napari_seg3d.transforms.parameter import Parameter, closest_first
 #: How a tool is told where: a stroke, one click, several clicks, a polygon in a slice, the slice that is shown, or nothing but the label.
 Gesture = Literal["stroke", "click", "clicks", "polygon", "slice", "label"]
 #: What a tool is about; groups of the dock.
-Family = Literal["paint", "click", "slices", "surface", "pieces", "labels"]
+Family = Literal["paint", "click", "slices", "strokes", "surface", "pieces", "labels"]
 #: Families as people read them, in the order of the dock.
 FAMILIES: Mapping[Family, str] = {
     "paint": "Paint",
     "click": "Click",
     "slices": "Slices",
+    "strokes": "From strokes",
     "surface": "Surface",
     "pieces": "Pieces",
     "labels": "Labels",

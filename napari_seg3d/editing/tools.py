@@ -21,6 +21,7 @@ from napari_seg3d.editing.regions import flood_fill, grow_region, trace_level
 from napari_seg3d.editing.slices import copy_slice
 from napari_seg3d.editing.smoothing import smooth, smooth_jointly
 from napari_seg3d.editing.splitting import split, split_by_seeds
+from napari_seg3d.editing.strokes import grow_strokes, refine
 from napari_seg3d.editing.tool_spec import ToolSpec
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.transforms.parameter import Parameter, closest_first
@@ -78,6 +79,18 @@ def _fill_between(
     )
 
 
+def _around(default: float) -> Parameter:
+    return Parameter("margin_mm", "number", default, 0, 200, unit="mm", help="How far around the strokes is filled.")
+
+
+_BACKGROUND = Parameter(
+    "background",
+    "integer",
+    None,
+    *_VALUE,
+    optional=True,
+    help="The label with which background was painted; it becomes background.",
+)
 _RANGE = Parameter(
     "intensities", "range", [-50.0, 150.0], help="Only voxels with an intensity from the first to the second number are painted."
 )
@@ -305,6 +318,35 @@ TOOLS: tuple[ToolSpec, ...] = (
             Parameter("every_label", "flag", False, help="All labels, and not only the selected one."),
             Parameter(
                 "follow_image", "flag", True, help="Follow the image, as far as that proves right on the slices that are painted."
+            ),
+        ),
+    ),
+    # -- strokes --------------------------------------------------------------------------------------------------------------------------
+    ToolSpec(
+        "grow_from_seeds",
+        "Grow from strokes",
+        "strokes",
+        "Shift-U",
+        "label",
+        "Lets all labels grow from their strokes until they meet, along what looks alike.",
+        "Several objects that touch, or one with a visible border: a few strokes in each, and of the background, in some slices.",
+        grow_strokes,
+        (_BACKGROUND, _around(5.0)),
+    ),
+    ToolSpec(
+        "refine",
+        "Quick model",
+        "strokes",
+        "Shift-Q",
+        "label",
+        "Teaches a small classifier what the strokes are, and fills what lies around them.",
+        "What differs by texture or surroundings and lies in many places: fat, lung disease, vessels. Correct with strokes and repeat.",
+        refine,
+        (
+            _BACKGROUND,
+            _around(20.0),
+            Parameter(
+                "place", "flag", False, help="The model may tell voxels apart by where they are, too; good near the strokes only."
             ),
         ),
     ),
