@@ -19,7 +19,7 @@ import os
 import platform
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -99,6 +99,7 @@ class ReviewStore:
         self._said: tuple[Event, ...] = ()  # what the files hold, in the order of time
         self._damage: tuple[Damage, ...] = ()
         self._waiting: list[Event] = []  # said, and in no file yet
+        self._index: dict[str, list[Event]] | None = None
         self._last = _FIRST
         self.refresh()
 
@@ -108,6 +109,16 @@ class ReviewStore:
         with self._guard:
             # What was said here comes after all that was known then.
             return (*self._said, *self._waiting)
+
+    def by_case(self) -> Mapping[str, Sequence[Event]]:
+        """Return what was said of each case, and under an empty id what was said of all, in the order of time."""
+        with self._guard:
+            if self._index is None:
+                index: dict[str, list[Event]] = {}
+                for event in (*self._said, *self._waiting):
+                    index.setdefault(event.case, []).append(event)
+                self._index = index
+            return self._index
 
     @property
     def damage(self) -> tuple[Damage, ...]:
@@ -140,6 +151,7 @@ class ReviewStore:
                 self._last = now
                 events.append(event)
             self._waiting += events
+            self._index = None
 
     def write(self) -> None:
         """Put what was said into the journal, all or nothing.
@@ -199,6 +211,7 @@ class ReviewStore:
         # A stable sort: of one journal and one moment, the later line is the later event.
         said = sorted((event for journal in journals for event in journal.events), key=lambda event: event.at)
         with self._guard:
+            self._index = None
             self._said, self._damage = tuple(said), tuple(damage for journal in journals for damage in journal.damage)
             if said:
                 # A clock that is years ahead must not drag every other one along.

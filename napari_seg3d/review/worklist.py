@@ -10,7 +10,7 @@ from pathlib import Path
 from napari_seg3d.datasets import Case, Dataset, open_dataset
 from napari_seg3d.errors import ConfigError, DatasetError
 from napari_seg3d.review.entry import Entry, MaskInUse, fold
-from napari_seg3d.review.events import Event, Json
+from napari_seg3d.review.events import Json
 from napari_seg3d.review.measures import Measures, oddness
 from napari_seg3d.review.orders import Order, beside, ordered
 from napari_seg3d.review.predictions import predictions_in
@@ -94,9 +94,7 @@ class Worklist:
         return self._seen_by("")
 
     def _seen_by(self, who: str) -> tuple[Entry, ...]:
-        events: dict[str, list[Event]] = {}
-        for event in self.store.events:
-            events.setdefault(event.case, []).append(event)
+        events = self.store.by_case()
         readers, given = self.readers, self._given_predictions()
         found = []
         for case in self._cases.values():
@@ -127,7 +125,7 @@ class Worklist:
 
     def strangers(self) -> list[str]:
         """Return ids of cases that the review knows and the data set does not hold; what was said of them is kept."""
-        return sorted({event.case for event in self.store.events} - {""} - set(self._cases))
+        return sorted(set(self.store.by_case()) - {""} - set(self._cases))
 
     # -- what somebody says --------------------------------------------------------------------------------------------------------
 
@@ -251,7 +249,7 @@ class Worklist:
         return self._predictions[1]
 
     def _last(self, name: str) -> Json:
-        return next((event.value for event in reversed(self.store.events) if not event.case and event.field == name), None)
+        return next((event.value for event in reversed(self.store.by_case().get("", ())) if event.field == name), None)
 
     def _require(self, case: str) -> None:
         if case not in self._cases:

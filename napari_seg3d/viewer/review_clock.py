@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import time
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtGui import QCursor
 from qtpy.QtWidgets import QApplication
 
 _TICK = 1.0
-# Whoever touches neither mouse nor keyboard for so long is on the telephone.
+# Whoever moves neither the mouse nor to another slice for so long is on the telephone.
 _IDLE = 120.0
-_TOUCHES = {
-    QEvent.Type.MouseMove,
-    QEvent.Type.MouseButtonPress,
-    QEvent.Type.Wheel,
-    QEvent.Type.KeyPress,
-    QEvent.Type.TabletMove,
-}
 
 
 class ReviewClock(QObject):
@@ -26,6 +20,7 @@ class ReviewClock(QObject):
         super().__init__()
         self._seconds = 0.0
         self._last = self._touched = time.monotonic()
+        self._cursor = QCursor.pos()
         self._timer = QTimer(self)
         self._timer.setInterval(int(1000 * _TICK))
         self._timer.timeout.connect(self._tick)
@@ -40,14 +35,12 @@ class ReviewClock(QObject):
         self._last = self._touched = time.monotonic()
         if not self._timer.isActive():
             self._timer.start()
-            QApplication.instance().installEventFilter(self)
 
     def stop(self) -> None:
         """No case is open any more."""
         if self._timer.isActive():
             self._tick()
             self._timer.stop()
-            QApplication.instance().removeEventFilter(self)
 
     def take(self) -> float:
         """Return the seconds since the last call."""
@@ -56,14 +49,14 @@ class ReviewClock(QObject):
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """See that somebody is there; everything goes on to where it belongs."""
-        if event.type() in _TOUCHES:
-            self._touched = time.monotonic()
-        return False
+    def touch(self, _event: object = None) -> None:
+        """Somebody has done something; that the mouse moves is seen without being told."""
+        self._touched = time.monotonic()
 
     def _tick(self) -> None:
         now = time.monotonic()
+        if QCursor.pos() != self._cursor:
+            self._cursor, self._touched = QCursor.pos(), now
         # A computer that slept does not count.
         passed, self._last = min(now - self._last, 3 * _TICK), now
         is_used = QApplication.applicationState() == Qt.ApplicationState.ApplicationActive

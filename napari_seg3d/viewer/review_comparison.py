@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
+from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
@@ -22,12 +21,14 @@ from napari_seg3d.review import (
     Difference,
     Entry,
     MaskInUse,
+    Worklist,
     agreement_map,
     differences,
 )
 from napari_seg3d.review.measuring import read_mask_in_use
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layers import native_of
+from napari_seg3d.viewer.review_stage import ReviewStage
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.viewer.stage import Picture, Stage
 from napari_seg3d.volumes import Label, Volume
@@ -35,14 +36,16 @@ from napari_seg3d.volumes import Label, Volume
 if TYPE_CHECKING:
     from napari import Viewer
 
-L = TypeVar("L", bound=Layer)
-
 #: As the validation case of a run shows its errors; what both have is left clear.
 _LOOK = {
     MISSED: Label("missed", "#ff2d2d"),
     TOO_MUCH: Label("too much", "#00d5ff"),
     OTHER: Label("other label", "#ffd166"),
 }
+
+
+# Less is seldom worth a jump: ten voxels of a millimetre.
+_SMALLEST_ML = 0.01
 
 
 class ReviewComparison(QObject):
@@ -60,19 +63,17 @@ class ReviewComparison(QObject):
 
     changed = Signal()
 
-    def __init__(self, viewer: Viewer, stage: Stage) -> None:
+    def __init__(self, viewer: Viewer, stage: Stage, case: ReviewStage) -> None:
         super().__init__()
-        self._viewer, self._stage = viewer, stage
+        self._viewer, self._stage, self._case = viewer, stage, case
         self.pieces: list[Difference] = []
         self.index = -1
-        self.smallest_ml = 0.0
+        self.smallest_ml = _SMALLEST_ML
         self.error: Seg3dError | None = None
         self.job: Job | None = None
         #: What the mask is compared with, as a person says it.
         self.name = ""
         self._asked: tuple[Entry, Dataset] | None = None
-        self._images: list[Image] = []
-        self._masks: list[Labels] = []
         self._layer: Labels | None = None
         self._compared: tuple[int, ...] = ()  # check sums of the layers as they were
 
@@ -80,11 +81,6 @@ class ReviewComparison(QObject):
     def is_on(self) -> bool:
         """Whether a comparison is shown, or is being made."""
         return self._asked is not None
-
-    def set_case(self, images: Sequence[Image], masks: Sequence[Labels]) -> None:
-        """Say which layers are the case that is looked at."""
-        self.end()
-        self._images, self._masks = list(images), list(masks)
 
     def begin(self, entry: Entry, dataset: Dataset, other: MaskInUse, name: str) -> None:
         """Compare the mask on the stage, as it is now, with another mask of the case."""
@@ -100,14 +96,22 @@ class ReviewComparison(QObject):
         was_on = self.is_on
         self._asked, self.job, self.error, self.pieces, self.index = None, None, None, [], -1
         self._remove_layer()
-        for mask in self._there(self._masks):
+        for mask in self._case.masks:
             mask.contour = 0
         if was_on:
             self.changed.emit()
 
+    def set_smallest(self, ml: float) -> None:
+        """Pass over smaller pieces from now on; what is compared is compared anew."""
+        self.smallest_ml = ml
+        if self.is_on:
+            if self.job is not None:
+                self.job.cancel()
+            self._compare()
+
     def jump(self, step: int) -> None:
         """Look at the next smaller piece, or with -1 at the next larger one; after an edit, at the largest that is left."""
-        masks = self._there(self._masks)
+        masks = self._case.masks
         if masks and self._asked is not None and self.job is None and self._compared != tuple(map(self._stage.checksum, masks)):
             self._compare()
             return
@@ -122,7 +126,7 @@ class ReviewComparison(QObject):
         return self.pieces[self.index] if 0 <= self.index < len(self.pieces) else None
 
     def _compare(self) -> None:
-        masks = self._there(self._masks)
+        masks = self._case.masks
         assert self._asked is not None
         if not masks:
             self.error = Seg3dError("There is no mask to compare.", "Open a case that has one.")
@@ -161,11 +165,18 @@ class ReviewComparison(QObject):
             return picture, pieces, was_at, checksums
 
         self.error = None
-        self.job = start_job(work, returned=lambda found: self._show(*found), failed=self._failed, ended=self._ended)
+
+        def ended() -> None:
+            if self.job is job:
+                self.job = None
+                self.changed.emit()
+
+        job = start_job(work, returned=lambda found: self._show(*found), failed=self._failed, ended=ended)
+        self.job = job
         self.changed.emit()
 
     def _show(self, picture: Picture, pieces: list[Difference], was_at: int, checksums: tuple[int, ...]) -> None:
-        images, masks = self._there(self._images), self._there(self._masks)
+        images, masks = self._case.images, self._case.masks
         if not images or not masks or self._asked is None:
             return
         self._remove_layer()
@@ -194,9 +205,6 @@ class ReviewComparison(QObject):
                 self._viewer.scene.camera.center = tuple(centre)
         self.changed.emit()
 
-    def _there(self, layers: Sequence[L]) -> list[L]:
-        return [layer for layer in layers if layer in self._viewer.layers]
-
     def _remove_layer(self) -> None:
         if self._layer is not None:
             self._stage.remove(self._layer)
@@ -205,9 +213,21 @@ class ReviewComparison(QObject):
     def _failed(self, error: Seg3dError) -> None:
         self.error, self._asked = error, None
 
-    def _ended(self) -> None:
-        self.job = None
-        self.changed.emit()
+
+def masks_to_compare(worklist: Worklist, entry: Entry) -> list[tuple[str, MaskInUse]]:
+    """Return the masks that the one in use can be compared with, by name: the reference, what it began as, those of other reviewers."""
+    found: list[tuple[str, MaskInUse]] = []
+    if entry.mask is None:
+        return found
+    if entry.case.mask is not None:
+        found.append(("the reference" if entry.has_reference else "the mask as it was", MaskInUse(None, "data set")))
+    start = worklist.start_of(entry.case.id)
+    if start is not None and start.origin == "prediction":
+        found.append(("the prediction", start))
+    for who, reading in entry.readings.items():
+        if reading.mask is not None and who != worklist.who:
+            found.append((f"the mask of {who}", reading.mask))
+    return found
 
 
 def _read(entry: Entry, dataset: Dataset) -> Volume | None:

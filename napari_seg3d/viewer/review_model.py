@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
-from napari_seg3d.datasets import open_dataset, place_mask, read_case_image, read_mask
-from napari_seg3d.errors import DatasetError, ModelError, Seg3dError, WriteError
-from napari_seg3d.inference import PredictOptions
+from napari_seg3d.datasets import Problem, open_dataset
+from napari_seg3d.errors import DatasetError, ModelError, Seg3dError
 from napari_seg3d.review import (
     STATES,
     Agreement,
@@ -22,9 +20,6 @@ from napari_seg3d.review import (
     Worklist,
     agreement,
     beside,
-    explain_folder,
-    keep_mask,
-    measure_entry,
     measure_missing,
     ordered,
     take_table,
@@ -36,15 +31,14 @@ from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.prediction_model import PredictionModel
 from napari_seg3d.viewer.review_case import CasePictures, ReadAhead, read_pictures
 from napari_seg3d.viewer.review_clock import ReviewClock
-from napari_seg3d.viewer.review_comparison import ReviewComparison
-from napari_seg3d.viewer.saving import join_labels, layer_to_volume
+from napari_seg3d.viewer.review_comparison import ReviewComparison, masks_to_compare
+from napari_seg3d.viewer.review_journal import ReviewJournal
+from napari_seg3d.viewer.review_masks import predict_case, take_mask
+from napari_seg3d.viewer.review_stage import ReviewStage
 from napari_seg3d.viewer.stage import Stage
-from napari_seg3d.volumes import Volume, volume_name, write_volume
 
 if TYPE_CHECKING:
     from napari import Viewer
-
-L = TypeVar("L", bound=Layer)
 
 _MILLISECONDS_BETWEEN_LOOKS = 5000
 _LEFT_BEHIND: tuple[State, ...] = ("approved",)
@@ -80,8 +74,9 @@ class ReviewModel(QObject):
 
     def __init__(self, viewer: Viewer, stage: Stage, data: DataModel, prediction: PredictionModel) -> None:
         super().__init__()
-        self._viewer, self._stage, self._data, self._prediction = viewer, stage, data, prediction
-        self.comparison = ReviewComparison(viewer, stage)
+        self._data, self._prediction = data, prediction
+        self._stage = ReviewStage(viewer, stage)
+        self.comparison = ReviewComparison(viewer, stage, self._stage)
         self.comparison.changed.connect(self.changed)
         self.worklist: Worklist | None = None
         self.current: str | None = None
@@ -98,18 +93,15 @@ class ReviewModel(QObject):
         #: How two readers agree, when somebody asked.
         self.agreement: Agreement | None = None
         self._ahead = ReadAhead(self._read)
-        # What is on the stage may be somebody else's: only these layers are of the case that is looked at.
-        self._images: list[Image] = []
-        self._masks: list[Labels] = []
         self._target: str | None = None  # the case that is being opened
-        self._after_saving: Callable[[], None] | None = None
+        self._shown: MaskInUse | None = None  # the mask whose voxels are in the layers
         self._clock = ReviewClock()
+        self.changed.connect(self._clock.touch)
+        viewer.dims.events.current_step.connect(self._clock.touch)
         self._rows: tuple[object, list[Entry]] | None = None
-        self._write_job: Job | None = None
-        self._look_job: Job | None = None
-        self._timer = QTimer(self)
-        self._timer.setInterval(_MILLISECONDS_BETWEEN_LOOKS)
-        self._timer.timeout.connect(self._look)
+        self._journal = ReviewJournal()
+        self._journal.changed.connect(self.changed)
+        self._journal.failed.connect(self._fail)
 
     # -- the list ------------------------------------------------------------------------------------------------------------------
 
@@ -188,11 +180,7 @@ class ReviewModel(QObject):
 
     def show(self, case: str) -> None:
         """Open a case; an edited mask of the last one is written first."""
-        if (
-            self.worklist is None
-            or case == self._target
-            or (case == self.current and not self.is_opening and self._there(self._images))
-        ):
+        if self.worklist is None or case == self._target or (case == self.current and not self.is_opening and self._stage.images):
             return
         self.comparison.end()
         self._target, self.is_opening = case, True
@@ -239,8 +227,7 @@ class ReviewModel(QObject):
         worklist = self._required()
 
         def work(_job: Job) -> None:
-            place_mask(read_mask(file, overlapping=True), read_case_image(entry.case))  # raises where it is none of this scan
-            worklist.use_prediction(entry.case.id, file)
+            take_mask(worklist, entry, file)
 
         self._leave(lambda: self._work("Reading the mask", work, self._reopened))
 
@@ -257,32 +244,14 @@ class ReviewModel(QObject):
             return
 
         def work(job: Job) -> None:
-            predictor = self._prediction.predictor(models, engine)
-            scan = read_case_image(entry.case)
-            found = predictor.predict(scan, PredictOptions(uncertainty=True), job.progress, job.is_cancelled)
-            file = keep_mask(worklist, entry.case.id, found.labels, "prediction")
-            if found.uncertainty is not None:
-                write_volume(found.uncertainty, file.with_name(f"{volume_name(file)}_uncertainty.nii.gz"))
-            # Another prediction is another start: what was said of the last mask does not hold for it.
-            worklist.set_state(entry.case.id, "predicted")
+            predict_case(worklist, entry, self._prediction.predictor(models, engine), job)
 
         self._leave(lambda: self._work("Predicting", work, self._reopened))
 
     def masks_to_compare(self) -> list[tuple[str, MaskInUse]]:
-        """Return the masks that the one in use can be compared with, by name: the reference, what it began as, those of other reviewers."""
+        """Return the masks that the one in use can be compared with, by name."""
         entry = self.entry
-        if self.worklist is None or entry is None or entry.mask is None:
-            return []
-        found: list[tuple[str, MaskInUse]] = []
-        if entry.has_reference or (entry.case.mask is not None and entry.mask.origin == "data set"):
-            found.append(("the reference", MaskInUse(None, "data set")))
-        start = self.worklist.start_of(entry.case.id)
-        if start is not None and start.origin == "prediction":
-            found.append(("the prediction", start))
-        for who, reading in entry.readings.items():
-            if reading.mask is not None and who != self.worklist.who:
-                found.append((f"the mask of {who}", reading.mask))
-        return found
+        return masks_to_compare(self.worklist, entry) if self.worklist is not None and entry is not None else []
 
     def compare(self, which: int = 0) -> None:
         """Begin a comparison with one of `masks_to_compare`, or end it."""
@@ -299,20 +268,21 @@ class ReviewModel(QObject):
         self.comparison.begin(entry, self._required().dataset, other, name)
 
     def measure(self) -> None:
-        """Measure in the background what is not measured."""
-        worklist = self.worklist
-        if worklist is None or not any(entry.mask is not None and entry.measures is None for entry in worklist.entries):
+        """Measure in the background what is not measured, the case that is looked at first."""
+        worklist, current = self.worklist, self.current or self._target
+        if worklist is None:
             return
+        missing = [entry for entry in worklist.entries if entry.mask is not None and entry.measures is None]
+        if not missing:
+            return
+        missing.sort(key=lambda entry: entry.case.id != current)
 
-        def work(job: Job) -> int:
-            return len(measure_missing(worklist, None, job.progress, job.is_cancelled))
-
-        def measured(problems: int) -> None:
+        def measured(problems: list[Problem]) -> None:
             self._write()
             if problems:
-                self.done = f"The masks of {problems} cases could not be measured; open one to see why."
+                self.done = f"The masks of {len(problems)} cases could not be measured; open one to see why."
 
-        self._work("Measuring", work, measured)
+        self._work("Measuring", lambda job: measure_missing(worklist, missing, job.progress, job.is_cancelled), measured)
 
     # -- readers and tables --------------------------------------------------------------------------------------------------------
 
@@ -363,14 +333,9 @@ class ReviewModel(QObject):
         """Write down what was said; the window goes."""
         self._note_time()
         self._clock.stop()
-        self._timer.stop()
         self._ahead.forget()
         self.cancel()
-        if self.worklist is not None and not self.worklist.store.is_written:
-            try:
-                self.worklist.write()
-            except Seg3dError as error:
-                self.error = error
+        self._journal.stop()
 
     # -- how it is done ------------------------------------------------------------------------------------------------------------
 
@@ -397,21 +362,26 @@ class ReviewModel(QObject):
         self._leave(lambda: self._work("Opening", work, self._opened))
 
     def _opened(self, worklist: Worklist) -> None:
+        self._note_time()
+        self._journal.stop()
         self._ahead.forget()
         self._clock.stop()
         self.worklist, self.current, self.agreement = worklist, None, None
-        self._images, self._masks, self._target = [], [], None
-        self.comparison.set_case([], [])
-        self._timer.start()
+        self._target = self._shown = None
+        self._stage.let_go()
+        self._journal.follow(worklist)
         self.measure()
 
     def _reopened(self, _result: object = None) -> None:
-        """Show the case that is looked at anew: its mask is another."""
-        case, self.current = self.current, None
+        """Show the case that is looked at anew, if its mask is another; who has painted meanwhile keeps what was painted."""
         self._write()
-        if case is not None:
-            self._want(case)
-        self._measure_current(case)
+        self._leave(self._show_again)
+
+    def _show_again(self) -> None:
+        entry = self.entry
+        if entry is not None and not self.is_opening and entry.mask != self._shown:
+            self._want(entry.case.id)
+        self.measure()
         self.changed.emit()
 
     def _beside(self, step: int) -> Entry | None:
@@ -425,24 +395,20 @@ class ReviewModel(QObject):
         self.error, self.done = None, ""
         self.changed.emit()
         entry = worklist.entry(case)
-        self._ahead.want(entry, lambda pictures: self._show(case, pictures), lambda error: self._not_shown(case, error))
+        self._ahead.want(entry, lambda pictures: self._show(entry, pictures), lambda error: self._not_shown(case, error))
 
-    def _show(self, case: str, pictures: CasePictures) -> None:
+    def _show(self, entry: Entry, pictures: CasePictures) -> None:
         self.comparison.end()
-        kept = self._stage.show_case(pictures.image, pictures.mask)
-        self._images, self._masks = self._stage.case_images, self._stage.case_masks
-        self.comparison.set_case(self._images, self._masks)
-        self.current, self._target, self.is_opening = case, None, False
-        self.error = pictures.error
+        kept = self._stage.show(pictures)
+        self.current, self._target, self.is_opening = entry.case.id, None, False
+        self.error, self._shown = pictures.error, entry.mask
         self._clock.start()
         self.caseShown.emit(pictures.error, kept)
         self.changed.emit()
         self._prepare_next()
 
     def _not_shown(self, case: str, error: Seg3dError) -> None:
-        self._stage.remove_all([layer for layer in (*self._images, *self._masks) if not self._is_edited(layer)])
-        self._images, self._masks = [], []
-        self.comparison.set_case([], [])
+        self._stage.clear()
         self.current, self._target, self.is_opening, self.error = case, None, False, error
         self._clock.start()
         self.changed.emit()
@@ -454,65 +420,27 @@ class ReviewModel(QObject):
 
     def _leave(self, then: Callable[[], None]) -> None:
         """Write the mask that is looked at where it was edited, then go on; where it cannot be written, stay."""
-        if self._after_saving is not None:
-            self._after_saving = then
-            return
-        masks = self._there(self._masks)
-        if self.worklist is None or self.current is None or not any(map(self._is_edited, masks)):
+        if self.worklist is None or self.current is None:
             then()
             return
-        worklist, case = self.worklist, self.current
-        try:
-            mask = join_labels([layer_to_volume(layer, self._viewer.layers) for layer in masks])
-        except Seg3dError as error:
-            self._target, self.is_opening = None, False
-            self._fail(error)
-            return
-        mask = mask.with_data(mask.data.copy())  # whoever goes on painting does not paint into the file
-        checksums = [self._stage.checksum(layer) for layer in masks]
 
-        def work(_job: Job) -> None:
-            _keep(worklist, case, mask)
-
-        def kept(_none: object) -> None:
-            for layer, checksum in zip(masks, checksums, strict=True):
-                self._stage.mark_saved(layer, checksum)
-            self._stage.remove_all(
-                [layer for layer in masks if layer not in self._stage.case_masks and not self._is_edited(layer)]
-            )
-            following, self._after_saving = self._after_saving or then, None
+        def kept() -> None:
             self.is_opening, self.error = False, None
+            entry = self.entry
+            self._shown = entry.mask if entry is not None else None  # the layers hold what was just written
             self._write()
-            following()
+            then()
 
         def failed(error: Seg3dError) -> None:
-            self._after_saving, self._target, self.is_opening = None, None, False
+            self._target, self.is_opening = None, False
             self._fail(error)
 
-        self._after_saving, self.is_opening = then, True
-        start_job(work, returned=kept, failed=failed)
+        if not self._stage.is_edited and not self._stage.is_saving:
+            then()
+            return
+        self.is_opening = True
+        self._stage.save(self.worklist, self.current, kept, failed)
         self.changed.emit()
-
-    def _there(self, layers: list[L]) -> list[L]:
-        return [layer for layer in layers if layer in self._viewer.layers]
-
-    def _is_edited(self, layer: Layer) -> bool:
-        return isinstance(layer, Labels) and layer in self._viewer.layers and self._stage.is_edited(layer)
-
-    def _measure_current(self, case: str | None) -> None:
-        worklist = self.worklist
-        if worklist is None or case is None:
-            return
-        entry = worklist.entry(case)
-        if entry.mask is None or entry.measures is not None:
-            return
-
-        def work(_job: Job) -> None:
-            measures = measure_entry(entry, worklist.dataset)
-            if measures is not None and entry.mask is not None:
-                worklist.set_measures(case, entry.mask, measures)
-
-        start_job(work, returned=lambda _none: self._write())
 
     def _note_time(self) -> None:
         seconds = self._clock.take()
@@ -520,41 +448,8 @@ class ReviewModel(QObject):
             self.worklist.add_seconds(self.current, seconds)
 
     def _write(self) -> None:
-        """Put what was said into the journal, in a thread; whoever says something meanwhile is written next."""
-        worklist = self.worklist
+        self._journal.write()
         self.changed.emit()
-        if worklist is None or worklist.store.is_written or (self._write_job is not None and self._write_job.is_running):
-            return
-
-        def work(_job: Job) -> WriteError | None:
-            worklist.write()
-            try:
-                explain_folder(worklist)
-                write_summary(worklist)
-            except WriteError as error:  # a spreadsheet has the table open: it is only a copy
-                return error
-            return None
-
-        def ended() -> None:
-            self._write_job = None
-            if not worklist.store.is_written and self.error is None:
-                self._write()
-
-        self._write_job = start_job(work, failed=self._fail, ended=ended)
-
-    def _look(self) -> None:
-        """See what others said since, and write down the time."""
-        if self.worklist is None or (self._look_job is not None and self._look_job.is_running):
-            return
-        worklist = self.worklist
-        if not worklist.store.is_written:
-            self._write()
-
-        def seen(is_new: bool) -> None:
-            if is_new and worklist is self.worklist:
-                self.changed.emit()
-
-        self._look_job = start_job(lambda _job: worklist.refresh(), returned=seen, failed=self._fail)
 
     def _work(self, doing: str, work: Callable[[Job], Any], then: Callable[[Any], None]) -> None:
         """Do something in the background instead of what goes on there, and then something with what it returns."""
@@ -590,13 +485,3 @@ class ReviewModel(QObject):
 
 def _nothing() -> None:
     """Do nothing more."""
-
-
-def _keep(worklist: Worklist, case: str, mask: Volume) -> None:
-    """Write a corrected mask, measure it, and note that somebody is at work on the case."""
-    keep_mask(worklist, case, mask, "correction")
-    worklist.set_state(case, "in work")
-    entry = worklist.entry(case)
-    measures = measure_entry(entry, worklist.dataset)
-    if measures is not None and entry.mask is not None:
-        worklist.set_measures(case, entry.mask, measures)

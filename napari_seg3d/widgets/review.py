@@ -87,7 +87,7 @@ class ReviewDock(Dock):
         self.comment.setMaxLength(2000)
         self.comment.setToolTip(f"<p>What is to be said of this case; Return keeps it. ({KEYS['comment']})</p>")
         self.comment.editingFinished.connect(self._keep_comment)
-        self.comment.returnPressed.connect(lambda: napari_viewer.window._qt_window.setFocus())
+        self.comment.returnPressed.connect(self.comment.clearFocus)
         self.body.addWidget(self.comment)
         self.compare = CompareRow(self._model)
         self.body.addWidget(self.compare)
@@ -157,25 +157,24 @@ class ReviewDock(Dock):
 
     def _decisions(self) -> QGridLayout:
         grid = QGridLayout()
-        self.previous_button = _button("◀ Previous", "Open the case before.", "previous", partial(self._model.go, -1))
-        self.next_button = _button(
+        self.previous_button = self._button("◀ Previous", "Open the case before.", "previous", partial(self._model.go, -1))
+        self.next_button = self._button(
             "Next ▶", "Open the next case that is not approved; an edited mask is kept first.", "next", partial(self._model.go, 1)
         )
-        self.approve_button = _button(
+        self.approve_button = self._button(
             "✓ Approve",
             "The mask is right as it is now: keep it, and go on.",
             "approve",
             partial(self._model.say, "approved", True),
         )
-        self.flag_button = _button(
+        self.flag_button = self._button(
             "⚑ Flag",
             "Somebody should look at this case: keep the mask, and go on.",
             "flag",
             partial(self._model.say, "flagged", True),
         )
-        self.reopen_button = _button("Reopen", "Take back what was said.", "reopen", partial(self._model.say, "in work"))
-        self.mask_button = QToolButton()
-        self.mask_button.setText("Mask")
+        self.reopen_button = self._button("Reopen", "Take back what was said.", "reopen", partial(self._model.say, "in work"))
+        self.mask_button = QPushButton("Mask")
         self.mask_button.setToolTip("<p>Give this case another mask; the one that it has stays on the disk.</p>")
         menu = QMenu(self.mask_button)
         menu.addAction("Predict anew", self._predict).setToolTip(
@@ -185,13 +184,21 @@ class ReviewDock(Dock):
         menu.addSeparator()
         menu.addAction("Keep the edits now", self._model.save)
         self.mask_button.setMenu(menu)
-        self.mask_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         for place, button in enumerate(
             (self.previous_button, self.next_button, self.mask_button, self.approve_button, self.flag_button, self.reopen_button)
         ):
-            button.setSizePolicy(self.approve_button.sizePolicy())
             grid.addWidget(button, place // 3, place % 3)
         return grid
+
+    def _button(self, text: str, tooltip: str, key: str, action: Callable[[], object]) -> QPushButton:
+        def pressed(_on: bool = False) -> None:
+            self._keep_comment()  # a key leaves no field, as a click does
+            action()
+
+        button = QPushButton(text)
+        button.setToolTip(f"<p>{tooltip} ({KEYS[key]})</p>")
+        button.clicked.connect(pressed)
+        return button
 
     def _bind(self) -> None:
         actions: dict[str, Callable[[], object]] = {
@@ -266,7 +273,8 @@ class ReviewDock(Dock):
         self.comment.selectAll()
 
     def _keep_comment(self) -> None:
-        self._model.comment(self.comment.text())
+        if self.comment.property("case") == self._model.current:
+            self._model.comment(self.comment.text())
 
     # -- what there is to see ------------------------------------------------------------------------------------------------------
 
@@ -291,7 +299,6 @@ class ReviewDock(Dock):
         self.table.show_order(model.order, model.descending)
         self.counts.setText(_counts(entries))
         self.heading.setText(_heading(entry))
-        self.heading.setVisible(entry is not None)
         if worklist is not None and not self.reviewer.hasFocus():
             self.reviewer.setText(worklist.who)
         with QSignalBlocker(self.comment):
@@ -328,13 +335,6 @@ class ReviewDock(Dock):
         self.compare.synchronise()
 
 
-def _button(text: str, tooltip: str, key: str, action: Callable[[], object]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(f"<p>{tooltip} ({KEYS[key]})</p>")
-    button.clicked.connect(lambda _on=False: action())
-    return button
-
-
 def _counts(entries: tuple[Entry, ...]) -> str:
     if not entries:
         return ""
@@ -344,7 +344,7 @@ def _counts(entries: tuple[Entry, ...]) -> str:
 
 def _heading(entry: Entry | None) -> str:
     if entry is None:
-        return ""
+        return "No case is open: click one, or press Next."
     colour, sign = LOOK[entry.state]
     name = entry.case.id.replace("&", "&amp;").replace("<", "&lt;")
     words = [f"<b>{name}</b> <span style='color: {colour}'>{sign} {entry.state}</span>"]

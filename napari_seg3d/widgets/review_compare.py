@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_seg3d.review import Difference
 
@@ -40,10 +40,21 @@ class CompareRow(QWidget):
         self.other = QComboBox()
         self.other.setToolTip("<p>What the mask is compared with.</p>")
         self.other.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.other.setMinimumContentsLength(10)
+        self.other.setMinimumContentsLength(6)
         self.other.activated.connect(self._choose_other)
         first.addWidget(self.button)
         first.addWidget(self.other, 1)
+        self.smallest = QDoubleSpinBox()
+        self.smallest.setRange(0, 100)
+        self.smallest.setDecimals(3)
+        self.smallest.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.smallest.setPrefix("≥ ")
+        self.smallest.setSuffix(" ml")
+        self.smallest.setValue(self._model.comparison.smallest_ml)
+        self.smallest.setKeyboardTracking(False)
+        self.smallest.setToolTip("<p>Smaller differences are shown in colour, but not jumped to.</p>")
+        self.smallest.valueChanged.connect(self._model.comparison.set_smallest)
+        first.addWidget(self.smallest)
         column.addLayout(first)
         second = QHBoxLayout()
         self.previous_button = _arrow("◀", "Go to the next larger difference. (Ctrl+PgUp)")
@@ -81,7 +92,7 @@ class CompareRow(QWidget):
         elif comparison.job is not None:
             self.text.setText("Comparing…")
         elif comparison.piece is None:
-            self.text.setText("No difference.")
+            self.text.setText("No difference of that size.")
         else:
             self.text.setText(_words(comparison.piece, comparison.index, len(comparison.pieces), self._names()))
 

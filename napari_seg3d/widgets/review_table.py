@@ -42,7 +42,7 @@ _FIRST = (
     _Column("Case", "Id of the case: the name of its file", 104, "case", lambda entry: entry.case.id),
     _Column("State", "Where it is", 86, "state", lambda entry: f"{LOOK[entry.state][1]} {entry.state}"),
 )
-_LAST = (
+_SCORES = (
     _Column(
         "Unsure",
         "How unsure the model is, 0 to 1: the mean entropy in and around what it found. The largest first: these cases teach it most",
@@ -58,6 +58,8 @@ _LAST = (
         "oddness",
         lambda entry: "∞" if entry.oddness == math.inf else _number(entry.oddness, 1),
     ),
+)
+_LAST = (
     _Column("Time", "How long it was open", 58, "time", lambda entry: duration(entry.seconds) if entry.seconds else ""),
     _Column("By", "Who said the state", 64, "reviewer", lambda entry: entry.reviewer),
     _Column("Comment", "What was said of it", 160, "comment", lambda entry: entry.comment),
@@ -152,7 +154,7 @@ class _Model(QAbstractTableModel):
     def __init__(self, picture_of: Callable[[Entry], Path | None]) -> None:
         super().__init__()
         self.entries: list[Entry] = []
-        self.columns: list[_Column] = [*_FIRST, *_LAST]
+        self.columns: list[_Column] = [*_FIRST, *_SCORES, *_LAST]
         self._labels: list[int] | None = None
         self._picture_of = picture_of
         self._pictures: dict[Path, QPixmap] = {}
@@ -169,7 +171,12 @@ class _Model(QAbstractTableModel):
         are_others = labels != self._labels
         self.beginResetModel()
         self.entries, self._labels = list(entries), labels
-        self.columns = [*_FIRST, *(_volume_column(label, names.get(label, ""), len(labels) == 1) for label in labels), *_LAST]
+        self.columns = [
+            *_FIRST,
+            *_SCORES,
+            *(_volume_column(label, names.get(label, ""), len(labels) == 1) for label in labels),
+            *_LAST,
+        ]
         self.endResetModel()
         return are_others
 
@@ -250,11 +257,11 @@ def _volume_column(label: int, name: str, is_only: bool) -> _Column:
         return _millilitres(entry.measures.volumes.get(label, math.nan)) if entry.measures is not None else ""
 
     tooltip = f"Volume of {html.escape(called)} in ml; sorted by that of all labels"
-    return _Column("ml" if is_only else f"{called} ml", tooltip, 52 if is_only else 74, "volume", text)
+    return _Column("ml" if is_only else f"{called} ml", tooltip, 52 if is_only else 84, "volume", text)
 
 
 def _millilitres(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    return "" if math.isnan(value) else f"{value:.{2 if value < 100 else 0}f}"
 
 
 def _number(value: float, digits: int) -> str:

@@ -54,12 +54,7 @@ def dock(viewer) -> ReviewDock:
 def settle(dock: ReviewDock) -> None:
     model = dock._model
     pump_until(
-        lambda: (
-            model.job is None
-            and not model.is_opening
-            and model.comparison.job is None
-            and (model.worklist is None or (model.worklist.store.is_written and model._write_job is None))
-        ),
+        lambda: model.job is None and not model.is_opening and model.comparison.job is None and model._journal.is_idle,
         what="the work in the background",
     )
     pump(0.05)
@@ -118,7 +113,11 @@ def test_a_reviewer_goes_through_it_and_finds_everything_again(viewer, dock, fol
     press(dock, "previous")
     assert dock._model.current == "ball_1"
     assert np.array_equal(viewer.layers["ball_1 mask"].data, painted), "what was painted is there again"
+    press(dock, "comment")
+    dock.comment.setText("a vessel")
     press(dock, "flag")
+    assert Worklist.open(folder).entry("ball_1").comment == "a vessel", "no key loses what was typed"
+    assert dock.comment.text() == ""
     press(dock, "previous")
     press(dock, "reopen")
     assert states(folder) == ["approved", "in work", "predicted", "predicted", "predicted", "to do"]
@@ -145,7 +144,7 @@ def test_a_mask_that_cannot_be_kept_keeps_the_case(viewer, dock, folder):
     press(dock, "next")
     assert dock._model.current == "ball_0"
     assert "corrections" in dock.notice.text()
-    assert dock._model._stage.is_edited(viewer.layers["ball_0 mask"])
+    assert dock._model._stage.is_edited
     (folder / "seg3d-review" / "corrections").unlink()
     press(dock, "next")
     assert dock._model.current == "ball_1"
@@ -172,6 +171,7 @@ def test_the_largest_difference_comes_first_and_edits_are_seen(viewer, dock, fol
     open_both(dock, folder, predictions)
     dock._model.show("ball_2")
     settle(dock)
+    dock.compare.smallest.setValue(0)
     press(dock, "compare")
     pieces = dock._model.comparison.pieces
     assert [one.ml for one in pieces] == sorted((one.ml for one in pieces), reverse=True)
@@ -189,6 +189,9 @@ def test_the_largest_difference_comes_first_and_edits_are_seen(viewer, dock, fol
     mask.refresh()
     press(dock, "next difference")
     assert len(dock._model.comparison.pieces) == len(pieces) - 1, "compared anew"
+    dock.compare.smallest.setValue(0.02)
+    settle(dock)
+    assert all(one.ml >= 0.02 for one in dock._model.comparison.pieces)
     press(dock, "compare")
     assert [layer.name for layer in viewer.layers] == ["ball_2", "ball_2 mask"]
     assert viewer.layers["ball_2 mask"].contour == 0
@@ -223,7 +226,7 @@ def test_others_are_seen_and_readers_are_not(dock, folder):
     other.set_comment("ball_0", "secret")
     other.set_state("ball_1", "approved")
     other.write()
-    dock._model._look()
+    dock._model._journal.look()
     pump(0.3)
     assert cells(dock, "State")[0] == "○ to do"
     assert "secret" not in "".join(dock.table.model.data(dock.table.model.index(0, 1), Qt.ItemDataRole.ToolTipRole))
@@ -270,6 +273,15 @@ def test_another_mask_is_taken_and_predicted(viewer, dock, folder, finished_run,
     assert entry.dice > 0.5
     assert 0 < entry.uncertainty < 1
     assert viewer.layers["ball_0 mask"].data.any()
+
+    dock._model.predict()
+    pump_until(lambda: dock._model.job is not None)
+    viewer.layers["ball_0 mask"].paint((1, 1, 1), 7)
+    settle(dock)
+    entry = dock._model.entry
+    assert entry.mask.origin == "correction", "what was painted while the network computed goes before its answer"
+    assert viewer.layers["ball_0 mask"].data[1, 1, 1] == 7
+    assert len(list((folder / "seg3d-review" / "predictions" / "ball_0").glob("*-anna*[!y].nii.gz"))) == 2
 
 
 def test_everything_fits_and_says_what_it_is(viewer, dock, folder, predictions):
