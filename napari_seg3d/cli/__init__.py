@@ -87,7 +87,13 @@ for _command, _examples in (
             "export-model RUN --format openvino --out spleen",
         ],
     ),
-    (evaluate, ["evaluate predictions labelsTr --csv dice.csv"]),
+    (
+        evaluate,
+        [
+            "evaluate predictions labelsTr --csv numbers.csv",
+            "evaluate predictions labelsTr --html page.html --images imagesTr --tolerance 2",
+        ],
+    ),
     (
         review,
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from napari_seg3d.errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_seg3d.datasets import Finding, Report
+    from napari_seg3d.evaluation import Evaluation, Measure, Summary
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "blue"}
 # Named here as well, so that the help of the command line waits for no reader of scans (a test keeps both equal).
@@ -141,23 +143,72 @@ def evaluate(
     predictions: Annotated[Path, typer.Argument(help="A mask, or a folder of masks.")],
     references: Annotated[Path, typer.Argument(help="The true mask, or the folder of the true masks, paired by name.")],
     csv: Annotated[Path | None, typer.Option(help="Also write every number to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with plots, and pictures of the worst cases, to hand to a colleague.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the scans, for the pictures of the page.")] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Millimetres that the normalised surface Dice (NSD) forgives.")] = 1.0,
+    surface: Annotated[
+        str,
+        typer.Option(
+            help="What distances are measured between: voxels (of the border, as MONAI does), areas (a mesh, as DeepMind's "
+            "surface-distance does), or none."
+        ),
+    ] = "voxels",
 ) -> None:
-    """Compare masks with the truth: Dice, precision, recall and volume for each case and label."""
-    from napari_seg3d.evaluation import evaluate_files
+    """Compare masks with the truth: overlaps, distances in mm and volumes in ml for each case and label."""
+    from napari_seg3d.evaluation import draw_worst, evaluate_files, save_page
+    from napari_seg3d.evaluation.surfaces import check_surface
 
+    if images is not None and html is None:
+        raise ConfigError("--images are scans for the pictures of the page, and no page is asked for.", "Add --html PAGE.html.")
+    if surface != "none":
+        check_surface(surface)
     with progress_bar() as bar:
-        evaluation = evaluate_files(predictions, references, progress=teller(bar, "Comparing"))
-    table = Table(title=f"{len(evaluation.per_case())} cases")
-    table.add_column("label")
-    for column in ("mean Dice", "precision", "recall"):
-        table.add_column(column, justify="right")
-    for label, metrics in evaluation.metrics().items():
-        table.add_row(str(label), *(f"{metrics[name]:.4f}" for name in ("dice", "precision", "recall")))
-    table.add_row("[bold]mean of the cases", f"[bold]{evaluation.mean_dice:.4f}")
-    CONSOLE.print(table)
+        evaluation = evaluate_files(
+            predictions,
+            references,
+            progress=teller(bar, "Comparing"),
+            tolerance_mm=tolerance,
+            surface=None if surface == "none" else surface,  # type: ignore[arg-type]  # checked above
+        )
+    CONSOLE.print(_evaluation_table(evaluation))
+    CONSOLE.print(f"Mean Dice of the cases: [bold]{evaluation.mean_dice:.4f}[/].", highlight=False)
     if csv is not None:
         evaluation.save_csv(csv)
         CONSOLE.print(f"Every number is in [bold]{escape(str(csv))}[/].", highlight=False)
-    print_problems(evaluation.problems)
-    if any(problem.severity == "error" for problem in evaluation.problems):
+    problems = evaluation.problems
+    if html is not None:
+        with progress_bar() as bar:
+            pictures, undrawn = draw_worst(evaluation, images, progress=teller(bar, "Drawing", at_once=False))
+        save_page(evaluation, html, pictures)
+        CONSOLE.print(f"The page is [bold]{escape(str(html))}[/].", highlight=False)
+        problems += undrawn
+    print_problems(problems)
+    if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(1)
+
+
+def _evaluation_table(evaluation: Evaluation) -> Table:
+    distances: dict[str, Measure] = {"HD95": "hd95", "ASSD": "assd", "NSD": "nsd"} if evaluation.surface is not None else {}
+    how = f"; distances in mm, NSD at {evaluation.tolerance_mm:g} mm" if distances else ""
+    table = Table(title=f"{len(evaluation.per_case())} cases{how}")
+    table.add_column("label")
+    for column in ("Dice", "precision", "recall", *distances, "volume"):
+        table.add_column(column, justify="right")
+    names = evaluation.names()
+    spreads = {column: evaluation.summary(measure) for column, measure in distances.items()}
+    volumes = evaluation.summary("volume_error")
+    for label, metrics in sorted(evaluation.metrics().items()):
+        shown = [f"{metrics[name]:.4f}" for name in ("dice", "precision", "recall")]
+        shown += [_mean(found[label], ".4f" if column == "NSD" else ".2f") for column, found in spreads.items()]
+        name = "" if names[label] == f"label {label}" else f" {names[label]}"
+        table.add_row(escape(f"{label}{name}"), *shown, _mean(volumes[label], "+.1%"))
+    one_sided = sum(found.infinite for found in spreads["HD95"].values()) if distances else 0
+    if one_sided:
+        table.caption = f"{one_sided} times a label is in one of the masks only: no distance, and in no mean of them"
+    return table
+
+
+def _mean(found: Summary, digits: str) -> str:
+    return "–" if math.isnan(found.mean) else format(found.mean, digits)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from napari_seg3d import __version__
 from napari_seg3d.datasets.dataset import Case
 from napari_seg3d.datasets.doctor.charts import bars, histogram
+from napari_seg3d.datasets.doctor.document import document, without_folders
 from napari_seg3d.datasets.doctor.facts import CaseFacts
 from napari_seg3d.datasets.doctor.findings import Group, grouped
 from napari_seg3d.datasets.doctor.report import Report
@@ -20,32 +20,6 @@ from napari_seg3d.files import write_text
 
 _MOST_LABELS = 24  # shown in a chart, and with a volume for each case
 _SEVERITIES = {"error": "Errors", "warning": "Warnings", "info": "Good to know"}
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2126; --soft: #66707a; --paper: #fff; --card: #f4f6f8; --line: #dde2e7;
-  --error: #b3261e; --warning: #8a5a00; --info: #2a6099; --bar: #4a7fb5; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e3e7eb; --soft: #98a2ac; --paper: #15181b; --card: #1e2327; --line: #333a41;
-  --error: #ff8a80; --warning: #f0b95a; --info: #86b8ea; --bar: #6a9fd4; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 76rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .7rem; } h3 { font-size: .95rem; margin: 0 0 .4rem; }
-.soft { color: var(--soft); } .error { color: var(--error); } .warning { color: var(--warning); } .info { color: var(--info); }
-.tiles, .charts { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: 1.2rem; }
-.tile { background: var(--card); border-radius: .5rem; padding: .7rem 1rem; min-width: 8rem; }
-.tile b { display: block; font-size: 1.5rem; line-height: 1.2; }
-.chart { background: var(--card); border-radius: .5rem; padding: .8rem 1rem; }
-.chart svg { display: block; } svg text { fill: var(--soft); font-size: 11px; } svg rect { fill: var(--bar); }
-.finding { border-left: 4px solid currentColor; background: var(--card); border-radius: 0 .4rem .4rem 0;
-  padding: .5rem .9rem; margin: .5rem 0; }
-.finding p { margin: 0; color: var(--ink); overflow-wrap: anywhere; } .finding p + p { color: var(--soft); }
-details { color: var(--soft); } summary { cursor: pointer; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: middle; }
-th { color: var(--soft); font-weight: 600; white-space: nowrap; } td.id { overflow-wrap: anywhere; max-width: 16rem; }
-img { display: block; background: #000; border-radius: .25rem; } tr.out td { opacity: .55; }
-@media print { body { max-width: none; } .finding, tr { break-inside: avoid; } }
-"""
 
 
 def save_page(report: Report, path: str | Path) -> None:
@@ -74,10 +48,6 @@ def page(report: Report) -> str:
     hide = _Folders(report)
     name = escape(report.dataset.name)
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
-        f"<title>{name}: data set check</title><style>{_STYLE}</style></head><body>",
         f"<h1>{name}</h1>",
         f'<div class="soft">Data set check by napari-seg3d {escape(__version__)}</div>',
         _tiles(report),
@@ -85,9 +55,8 @@ def page(report: Report) -> str:
         *_charts(report),
         *_cases(report),
         '<p class="soft">Slices are shown as radiologists look at them: the patient\'s right is on the left. Not a medical device.</p>',
-        "</body></html>",
     ]
-    return "\n".join(parts)
+    return document(f"{report.dataset.name}: data set check", parts)
 
 
 class _Folders:
@@ -103,7 +72,7 @@ class _Folders:
         """Return a sentence with the names of files alone."""
         for folder in self._known:
             text = text.replace(f"{folder}/", "").replace(f"{folder}\\", "").replace(folder, "the data set")
-        return re.sub(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][^/\\\s:]+)+[/\\]", "", text)
+        return without_folders(text)
 
 
 def _tiles(report: Report) -> str:

@@ -46,24 +46,31 @@ def thumbnail(image: Volume, mask: NDArray[np.generic] | None) -> bytes:
     if labels is not None and labels.any():
         other = tuple(number for number in range(3) if number != axis)
         index = int(np.argmax(np.count_nonzero(labels, axis=other)))
-    plane = _radiological(data.take(index, axis))
-    shown = np.nan_to_num(plane.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = np.percentile(shown, (1, 99))
-    grey = (np.clip((shown - low) / (high - low or 1), 0, 1) * 255).astype(np.uint8)
+    plane = radiological(data.take(index, axis))
+    grey = grey_levels(plane)
     size = _size(grid, axis)
     picture = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).convert("RGB")
     pixels = np.array(picture)
     if labels is not None and labels.any():
-        flat = _radiological(labels.take(index, axis)).astype(np.int32)
+        flat = radiological(labels.take(index, axis)).astype(np.int32)
         enlarged = np.array(Image.fromarray(flat, mode="I").resize(size, Image.Resampling.NEAREST))
-        edge = _outline(enlarged)
+        edge = outline(enlarged)
         pixels[edge] = _COLOURS[enlarged[edge] % len(_COLOURS)]
     kept = io.BytesIO()
     Image.fromarray(pixels).quantize(64).save(kept, "PNG", optimize=True)
     return kept.getvalue()
 
 
-def _radiological(plane: NDArray[np.generic]) -> NDArray[np.generic]:
+def grey_levels(plane: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return intensities as 0 to 255, from the first to the 99th percentile."""
+    shown = np.nan_to_num(plane.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = np.percentile(shown, (1, 99))
+    grey: NDArray[np.uint8] = (np.clip((shown - low) / (high - low or 1), 0, 1) * 255).astype(np.uint8)
+    return grey
+
+
+def radiological(plane: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return a slice of canonical axes as a picture (rows x columns), the way radiologists look at it."""
     # Canonical axes run to the right, anterior and superior; a picture runs to the right of the page and down.
     return np.ascontiguousarray(plane[::-1, ::-1].T)
 
@@ -76,9 +83,10 @@ def _size(grid: Grid, axis: int) -> tuple[int, int]:
     return max(8, round(width * scale)), max(8, round(height * scale))
 
 
-def _outline(labels: NDArray[np.generic]) -> NDArray[np.bool_]:
+def outline(labels: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return the pixels of labels at whose sides something else lies."""
     padded = np.pad(labels, 1)
     inner = padded[1:-1, 1:-1]
     same = (inner == padded[:-2, 1:-1]) & (inner == padded[2:, 1:-1]) & (inner == padded[1:-1, :-2]) & (inner == padded[1:-1, 2:])
-    outline: NDArray[np.bool_] = (inner != 0) & ~same
-    return outline
+    edge: NDArray[np.bool_] = (inner != 0) & ~same
+    return edge
