@@ -78,7 +78,8 @@ def scene() -> Scene:
     hu[SPINE : SPINE + VERTEBRAE] = 300
     image = hu[mask]
     image[220:, 120:280, 300:460][mask[220:, 120:280, 300:460] == 0] = -850
-    image += random.normal(scale=15, size=SHAPE)
+    image = ndimage.gaussian_filter(image.astype(np.float32), 0.8)  # a voxel at an edge holds some of both sides
+    image += random.normal(scale=10, size=SHAPE).astype(np.float32)
     mask[mask == NODULE] = 0
     return Scene(image.astype(np.int16), mask, liver, (150, 240, 150), nodule)
 
@@ -89,7 +90,8 @@ Tool = tuple[str, str, float, Callable[[], Change]]
 def local_tools(scan: Scene) -> Iterator[Tool]:
     """Yield title, kind, ml of the label and the call of what follows the mouse."""
     image, mask, at = scan.image, scan.mask, scan.lesion
-    edge = (150, 250, 250)
+    row = image[150, 250]
+    edge = (150, 250, next(column for column in range(200, 512) if row[column] < 30))
     line = [(150, 240 + step, 150 + 2 * step) for step in range(0, 40, 4)]
     angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     lasso = np.stack([250 + (110 + 10 * np.sin(9 * angle)) * np.sin(angle), 250 + 150 * np.cos(angle)], axis=1)

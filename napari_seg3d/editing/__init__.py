@@ -3,5 +3,23 @@
 from napari_seg3d.editing.change import Box, Change, no_change, paint
 from napari_seg3d.editing.history import Delta, History, apply
 from napari_seg3d.editing.limits import Limits, touchable, within
+from napari_seg3d.editing.tool_spec import FAMILIES, ToolSpec, Work
+from napari_seg3d.editing.tools import TOOLS, tool
 
-__all__ = ["Box", "Change", "Delta", "History", "Limits", "apply", "no_change", "paint", "touchable", "within"]
+__all__ = [
+    "FAMILIES",
+    "TOOLS",
+    "Box",
+    "Change",
+    "Delta",
+    "History",
+    "Limits",
+    "ToolSpec",
+    "Work",
+    "apply",
+    "no_change",
+    "paint",
+    "tool",
+    "touchable",
+    "within",
+]

@@ -90,7 +90,7 @@ def _works(draw: st.DrawFn, spec: ToolSpec) -> Work:
 
 @_QUICK
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_it_writes_nothing_itself_and_can_be_undone_and_repeated(spec: ToolSpec, data: st.DataObject) -> None:
     work = data.draw(_works(spec))
     mask, before = work.mask, work.mask.copy()
@@ -109,7 +109,7 @@ def test_it_writes_nothing_itself_and_can_be_undone_and_repeated(spec: ToolSpec,
 
 @_QUICK
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_locked_labels_and_other_intensities_stay(spec: ToolSpec, data: st.DataObject) -> None:
     work = data.draw(_works(spec))
     mask, before = work.mask, work.mask.copy()
@@ -125,7 +125,7 @@ def test_locked_labels_and_other_intensities_stay(spec: ToolSpec, data: st.DataO
 
 @_QUICK
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_only_labels_come_and_go_of_which_it_says_so(spec: ToolSpec, data: st.DataObject) -> None:
     work, values = data.draw(_works(spec)), data.draw(_values(spec))
     before = work.mask
@@ -154,7 +154,7 @@ _TURN_ALIKE = [spec for spec in TOOLS if spec.id not in _FIRST]
 
 @pytest.mark.parametrize("spec", _TURN_ALIKE, ids=[spec.id for spec in _TURN_ALIKE])
 @given(data=st.data())
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_it_does_the_same_in_any_voxel_order(spec: ToolSpec, data: st.DataObject) -> None:
     work, values = data.draw(_works(spec)), data.draw(_values(spec))
     mask, shape = work.mask, work.mask.shape
