@@ -144,18 +144,22 @@ def draw_slice(predicted: Volume, reference: Volume, label: int, image: Volume |
     grid = reference.grid.canonical()
     axis = 2 if grid.shape[2] > 1 else int(np.argmin(grid.shape))
     index = worst_slice(found.view(np.uint8), there.view(np.uint8), 1, axis)
+    mine, theirs = (_slice(mask, index, axis) for mask in (found, there))
     if image is not None:
-        shown = grey_levels(image.canonical().data[0].take(index, axis))
+        shown = radiological(grey_levels(np.asarray(image.canonical().data[0].take(index, axis))))
     else:
-        shown = np.full(found.shape[:axis] + found.shape[axis + 1 :], 25, np.uint8)
-        shown[reference.grid.to_canonical((reference.data != 0).any(axis=0)).take(index, axis) > 0] = 70
-    mine, theirs = (radiological(mask.take(index, axis)) > 0 for mask in (found, there))
+        others = _slice(reference.grid.to_canonical((reference.data != 0).any(axis=0)), index, axis)
+        shown = np.where(others, np.uint8(70), np.uint8(25))
     width, height = (step for number, step in enumerate(grid.spacing) if number != axis)
     window = _window(mine | theirs, (height, width))
-    pixels = _painted(radiological(shown)[window], mine[window], theirs[window], (height, width))
+    pixels = _painted(shown[window], mine[window], theirs[window], (height, width))
     kept = io.BytesIO()
     Image.fromarray(pixels).quantize(96).save(kept, "PNG", optimize=True)
     return Picture(kept.getvalue(), (pixels.shape[1], pixels.shape[0]), _PLANES[axis], index, grid.shape[axis])
+
+
+def _slice(mask: NDArray[np.generic], index: int, axis: int) -> NDArray[np.bool_]:
+    return np.asarray(radiological(np.asarray(mask.take(index, axis))), np.bool_)
 
 
 def _painted(
