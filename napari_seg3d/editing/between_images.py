@@ -23,7 +23,7 @@ _WEIGHTS = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 # A weight must be right in so many more of the pixels that the shape alone gets wrong; otherwise the image is not looked at.
 _LEAST_GAIN = 0.02
 # With fewer slices to try it on, and within so many standard errors, a gain may be luck.
-_LEAST_SLICES, _CAUTION = 5, 1.5
+_LEAST_SLICES, _CAUTION = 8, 1.5
 #: Depths are needed so many pixels around a shape, where an image may move its outline.
 REACH = 6
 

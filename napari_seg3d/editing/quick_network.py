@@ -31,32 +31,41 @@ class QuickNetwork:
     """
 
     def __init__(self, samples: Samples, classes: NDArray[np.integer], count: int) -> None:
-        import torch
-
-        random = torch.Generator().manual_seed(0)
+        random = np.random.default_rng(0)
         self._mean, self._scale = samples.mean(axis=0), samples.std(axis=0) + np.float32(1e-6)
-        known = torch.from_numpy(self._normal(samples))
-        wanted = torch.from_numpy(classes.astype(np.int64))
-        widths = [samples.shape[1], *_HIDDEN, count]
-        layers = []
-        for before, after in pairwise(widths):
-            weights = torch.randn(before, after, generator=random) * (2 / before) ** 0.5
-            layers += [weights.requires_grad_(), torch.zeros(after).requires_grad_()]
+        known = self._normal(samples)
+        self._layers: list[NDArray[np.float32]] = []
+        for before, after in pairwise([samples.shape[1], *_HIDDEN, count]):
+            self._layers.append((random.normal(size=(before, after)) * (2 / before) ** 0.5).astype(np.float32))
+            self._layers.append(np.zeros(after, np.float32))
         # A label with few strokes counts more, but not as much as if it had as many.
-        share = torch.from_numpy(1 / np.sqrt(np.maximum(np.bincount(classes, minlength=count), 1))).float()
-        loss = torch.nn.CrossEntropyLoss(weight=share / share.mean(), label_smoothing=_SMOOTHING)
-        optimizer = torch.optim.AdamW(layers, lr=_RATE, weight_decay=_DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
-        for _ in range(_STEPS):
-            chosen = torch.randint(len(known), (min(len(known), _BATCH),), generator=random)
-            value = known[chosen]
-            for number in range(0, len(layers) - 2, 2):
-                value = torch.relu(value @ layers[number] + layers[number + 1])
-            optimizer.zero_grad()
-            loss(value @ layers[-2] + layers[-1], wanted[chosen]).backward()
-            optimizer.step()
-            schedule.step()
-        self._layers = [layer.detach().numpy() for layer in layers]
+        share = 1 / np.sqrt(np.maximum(np.bincount(classes, minlength=count), 1))
+        weights = (share / share.mean()).astype(np.float32)[classes]
+        wanted = np.full((len(classes), count), _SMOOTHING / count, np.float32)
+        wanted[np.arange(len(classes)), classes] += 1 - _SMOOTHING
+        # Adam (D. P. Kingma and J. Ba, 2015) with decoupled decay of the weights: for so little, PyTorch takes longer.
+        first, second = ([np.zeros_like(layer) for layer in self._layers] for _ in range(2))
+        for step in range(1, _STEPS + 1):
+            chosen = random.integers(len(known), size=min(len(known), _BATCH))
+            rate = _RATE * np.sin(np.pi * (step - 0.5) / _STEPS)
+            for number, slope in enumerate(self._slopes(known[chosen], wanted[chosen], weights[chosen])):
+                first[number] = 0.9 * first[number] + 0.1 * slope
+                second[number] = 0.99 * second[number] + 0.01 * slope * slope
+                change = first[number] / (1 - 0.9**step) / (np.sqrt(second[number] / (1 - 0.99**step)) + 1e-8)
+                self._layers[number] = (self._layers[number] * (1 - rate * _DECAY) - rate * change).astype(np.float32)
+
+    def _slopes(self, known: Samples, wanted: Samples, weights: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Return the slope of the weighted cross-entropy in each layer."""
+        values = [known]
+        for number in range(0, len(self._layers) - 2, 2):
+            values.append(np.maximum(values[-1] @ self._layers[number] + self._layers[number + 1], 0))
+        error = (_softmax(values[-1] @ self._layers[-2] + self._layers[-1]) - wanted) * (weights / weights.sum())[:, np.newaxis]
+        slopes: list[NDArray[np.float32]] = []
+        for number in range(len(self._layers) - 2, -1, -2):
+            value = values[number // 2]
+            slopes[:0] = [value.T @ error, error.sum(axis=0)]
+            error = (error @ self._layers[number].T) * (value > 0)
+        return slopes
 
     def probabilities(self, samples: Samples) -> Samples:
         """Return the probability of each class ``(n, classes)`` of some samples."""
@@ -65,11 +74,15 @@ class QuickNetwork:
             value = self._normal(samples[start : start + _ROWS])
             for number in range(0, len(self._layers) - 2, 2):
                 value = np.maximum(value @ self._layers[number] + self._layers[number + 1], 0)
-            value = value @ self._layers[-2] + self._layers[-1]
-            value = np.exp(value - value.max(axis=1, keepdims=True))
-            result[start : start + _ROWS] = value / value.sum(axis=1, keepdims=True)
+            result[start : start + _ROWS] = _softmax(value @ self._layers[-2] + self._layers[-1])
         return result
 
     def _normal(self, samples: Samples) -> Samples:
         normal: Samples = ((samples - self._mean) / self._scale).astype(np.float32)
         return normal
+
+
+def _softmax(value: Samples) -> Samples:
+    value = np.exp(value - value.max(axis=1, keepdims=True))
+    chances: Samples = value / value.sum(axis=1, keepdims=True)
+    return chances

@@ -1,0 +1,111 @@
+"""A few strokes teach a model that fills a region and follows further strokes."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_seg3d.editing import History, Limits
+from napari_seg3d.editing.quick_model import QuickModel
+from napari_seg3d.errors import Cancelled, ConfigError, GeometryError
+from napari_seg3d.evaluation.counts import count_labels
+
+
+def scene(shape=(16, 40, 40), seed=0):
+    """Bright and grainy things in the dark, strokes in both."""
+    random = np.random.default_rng(seed)
+    truth = (ndimage.gaussian_filter(random.normal(size=shape), 3) > 0.02).astype(np.uint8) * 6
+    image = (60 * (truth > 0) + random.normal(0, 15, shape)).astype(np.float32)
+    strokes = np.full(shape, -1, np.int16)
+    at = (shape[0] // 2,) if len(shape) == 3 else ()
+    depth = ndimage.distance_transform_edt(truth[at])
+    away = ndimage.distance_transform_edt(truth[at] == 0)
+    strokes[at][(depth > 2) & (depth < 4)] = 6
+    strokes[at][(away > 2) & (away < 4)] = 0
+    return truth, image, strokes, tuple(slice(0, side) for side in shape)
+
+
+@pytest.mark.parametrize("shape", [(16, 40, 40), (60, 60)])
+def test_a_region_is_filled_from_strokes(shape):
+    truth, image, strokes, box = scene(shape)
+    model = QuickModel(image, (1.0,) * len(shape))
+    model.learn(strokes)
+    change = model.fill(np.zeros(shape, np.uint8), box, strokes)
+    assert count_labels(change.values, truth, [6])[6].dice > 0.9
+    assert np.array_equal(change.values[strokes >= 0], strokes[strokes >= 0])
+    again = QuickModel(image, (1.0,) * len(shape))
+    again.learn(strokes)
+    assert np.array_equal(again.fill(np.zeros(shape, np.uint8), box, strokes).values, change.values), (
+        "the same strokes, the same mask"
+    )
+
+
+def test_further_strokes_are_followed():
+    _, image, strokes, box = scene()
+    odd = np.zeros(image.shape, np.bool_)
+    odd[:, 5:15, 5:15] = True
+    image[odd] = 300
+    model = QuickModel(image, (1.0, 1.0, 1.0))
+    strokes[8, 5:15, 5:15] = -1
+    model.learn(strokes)
+    mask = np.zeros(image.shape, np.uint8)
+    model.fill(mask, box, strokes)
+    strokes[8, 7:13, 10] = 2
+    model.learn(strokes)
+    values = model.fill(mask, box, strokes).values
+    assert np.mean(values[:, 7:13, 7:13] == 2) > 0.9
+
+
+def test_a_part_is_filled_as_it_is_in_the_whole():
+    _, image, strokes, box = scene()
+    model = QuickModel(image, (1.0, 1.0, 1.0))
+    model.learn(strokes)
+    whole = model.probabilities(box)
+    small = QuickModel(image, (1.0, 1.0, 1.0))
+    small.prepare((slice(8, 9), slice(0, 40), slice(0, 40)))
+    small.learn(strokes)
+    part = small.probabilities((slice(4, 12), slice(6, 30), slice(10, 35)))
+    assert np.allclose(part[:, 3:-3, 3:-3, 3:-3], whole[:, 7:9, 9:27, 13:32], atol=1e-3)
+
+
+def test_what_a_network_thinks_may_be_believed():
+    truth, image, strokes, box = scene()
+    blind = np.zeros_like(image)
+    model = QuickModel(blind, (1.0, 1.0, 1.0), features=(truth > 0)[np.newaxis].astype(np.float32))
+    model.learn(strokes)
+    assert count_labels(model.fill(np.zeros(image.shape, np.uint8), box).values, truth, [6])[6].dice > 0.95
+
+
+def test_locked_labels_and_labels_that_were_not_learnt_stay():
+    _, image, strokes, box = scene()
+    mask = np.zeros(image.shape, np.uint8)
+    mask[2:5], mask[10:12], mask[12:14] = 4, 6, 2
+    before, limits, history = mask.copy(), Limits(frozenset({6})), History()
+    model = QuickModel(image, (1.0, 1.0, 1.0))
+    strokes[3, 3, 3:9] = 2
+    model.learn(strokes)
+    history.apply(mask, model.fill(mask, box, strokes, limits=limits), limits)
+    assert np.array_equal(mask == 6, before == 6)
+    assert np.array_equal(mask == 4, before == 4)
+    assert not np.array_equal(mask, before)
+    history.undo(mask)
+    assert np.array_equal(mask, before)
+
+
+def test_what_cannot_be_learnt_says_why():
+    _, image, strokes, box = scene()
+    model = QuickModel(image, (1.0, 1.0, 1.0))
+    mask = np.zeros(image.shape, np.uint8)
+    with pytest.raises(ConfigError, match="let it learn"):
+        model.fill(mask, box)
+    with pytest.raises(ConfigError, match="at least one stroke"):
+        model.learn(np.where(strokes == 6, 6, -1))
+    with pytest.raises(ConfigError, match="at least one stroke"):
+        model.learn(np.full(image.shape, -1))
+    with pytest.raises(GeometryError):
+        model.learn(strokes[1:])
+    with pytest.raises(GeometryError):
+        QuickModel(image, (1.0, 1.0))
+    with pytest.raises(GeometryError, match="features"):
+        QuickModel(image, (1.0, 1.0, 1.0), features=np.zeros((2, 3, 3, 3), np.float32))
+    with pytest.raises(Cancelled):
+        model.prepare(box, cancelled=lambda: True)
