@@ -27,7 +27,7 @@ _SURFACES = {
 _STYLE = (
     charts.STYLE
     + """
-td, th { padding: .4rem .45rem; } td.id { min-width: 8rem; } td.label { min-width: 5rem; overflow-wrap: anywhere; }
+td, th { padding: .4rem .45rem; } td.id { min-width: 9.5rem; } td.label { min-width: 5rem; overflow-wrap: anywhere; }
 h3 { margin-top: 1.4rem; } .chart h3 { margin-top: 0; } h3 + .charts { margin-top: .4rem; }
 td.number, th.number { text-align: right; } td.number { white-space: nowrap; } td small { color: var(--soft); }
 .charts { align-items: flex-start; } figure { margin: 0; } figure img { image-rendering: auto; } figcaption { max-width: 300px;
