@@ -212,8 +212,8 @@ def _cases(evaluation: Evaluation) -> Iterable[str]:
             ("NSD", "nsd", ".4f"),
         ]
     columns += [
-        ("reference (ml)", "reference_ml", ".4g"),
-        ("prediction (ml)", "prediction_ml", ".4g"),
+        ("true (ml)", "reference_ml", ".4g"),
+        ("found (ml)", "prediction_ml", ".4g"),
         ("error", "volume_error", "+.1%"),
     ]
     yield "<h2>Cases</h2>"
