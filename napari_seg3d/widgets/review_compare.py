@@ -30,7 +30,7 @@ class CompareRow(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         first = QHBoxLayout()
-        self.button = QPushButton("Compare with")
+        self.button = QPushButton("Compare")
         self.button.setCheckable(True)
         self.button.setToolTip(
             "<p>Show where the mask differs from another one: red what is missing, blue what is too much, yellow what has another label; "
@@ -52,6 +52,7 @@ class CompareRow(QWidget):
         self.smallest.setSuffix(" ml")
         self.smallest.setValue(self._model.comparison.smallest_ml)
         self.smallest.setKeyboardTracking(False)
+        self.smallest.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.smallest.setToolTip("<p>Smaller differences are shown in colour, but not jumped to.</p>")
         self.smallest.valueChanged.connect(self._model.comparison.set_smallest)
         first.addWidget(self.smallest)

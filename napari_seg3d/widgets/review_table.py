@@ -39,8 +39,8 @@ class _Column(NamedTuple):
 
 _FIRST = (
     _Column("", "The slice with most of the mask, and its outlines", _PICTURE + 8, None, lambda entry: ""),
-    _Column("Case", "Id of the case: the name of its file", 104, "case", lambda entry: entry.case.id),
-    _Column("State", "Where it is", 86, "state", lambda entry: f"{LOOK[entry.state][1]} {entry.state}"),
+    _Column("Case", "Id of the case: the name of its file", 92, "case", lambda entry: entry.case.id),
+    _Column("State", "Where it is", 84, "state", lambda entry: f"{LOOK[entry.state][1]} {entry.state}"),
 )
 _SCORES = (
     _Column(
