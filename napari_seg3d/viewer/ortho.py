@@ -56,6 +56,11 @@ class OrthoViews(QObject):
         """Whether there are further views now."""
         return self._splitter is not None
 
+    @property
+    def views(self) -> list[tuple[ViewerModel, QtViewer]]:
+        """The further views that are shown now, each with its widget."""
+        return [(view.model, view.widget) for view in self._views]
+
     def show(self, window: QMainWindow) -> None:
         """Add the views to the viewer's window."""
         if self.is_shown:

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_seg3d.viewer.autosave import Autosave
+from napari_seg3d.viewer.correct_hand import CorrectHand
+from napari_seg3d.viewer.correct_model import CorrectModel
+from napari_seg3d.viewer.correct_start import CorrectStart
+from napari_seg3d.viewer.correct_steps import CorrectSteps
 from napari_seg3d.viewer.data_model import DataModel
 from napari_seg3d.viewer.epochs import Epochs
 from napari_seg3d.viewer.folder_prediction import FolderPrediction
@@ -63,6 +67,14 @@ class Session(QObject):
         The steps before the network, and their preview.
     review : ReviewModel
         The worklist that is gone through.
+    correct : CorrectModel
+        The mask that is corrected, and the tool in the hand.
+    correct_hand : CorrectHand
+        Mouse and keys of the views, for that tool.
+    correct_steps : CorrectSteps
+        The way from one place worth a look to the next.
+    correct_start : CorrectStart
+        Predictions and versions that are put into that mask.
     autosave : Autosave
         What keeps the edits of all masks on the disk.
     """
@@ -84,6 +96,10 @@ class Session(QObject):
         self.ortho = OrthoViews(viewer)
         self.transforms = TransformsModel(viewer, self.data)
         self.review = ReviewModel(viewer, self.stage, self.data, self.prediction)
+        self.correct = CorrectModel(viewer, self.stage, self.labels)
+        self.correct_hand = CorrectHand(viewer, self.ortho, self.correct)
+        self.correct_steps = CorrectSteps(viewer, self.correct, self.review)
+        self.correct_start = CorrectStart(viewer, self.correct, self.prediction)
         self.autosave = Autosave(viewer)
         # They want the same place.
         self.ortho.changed.connect(self.transforms.stop)
@@ -108,6 +124,7 @@ class Session(QObject):
                 self.labels.job,
                 self.scans.job,
                 self.runs.job,
+                self.correct.job,
             ):
                 if job is not None:
                     job.cancel()

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QMenu, QPushButton, QToolButton
 
 from napari_seg3d.errors import Seg3dError
-from napari_seg3d.inference import ModelSpec, Prediction, read_spec
+from napari_seg3d.inference import EngineName, ModelSpec, Prediction, PredictOptions, read_spec
 from napari_seg3d.inference.memory import planned_memory
 from napari_seg3d.training import Run, find_runs
 from napari_seg3d.viewer.jobs import Job, start_job
@@ -170,6 +170,12 @@ class PredictDock(Dock):
         self._extra_models.insert(0, path)
         self._fill_models()
         self.models.setCurrentIndex(self.models.findData(str(path)))
+
+    def chosen(self) -> tuple[list[Path], PredictOptions, EngineName] | None:
+        """Return the models, how they are asked, and what computes; None where no model is chosen."""
+        if self.models.currentData() is None:
+            return None
+        return self._chosen_models(), self.choices.options(), self.choices.engine.currentData()
 
     def _predict(self) -> None:
         self.notice.say("")
