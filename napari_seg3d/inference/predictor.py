@@ -30,7 +30,7 @@ from napari_seg3d.inference.piecewise.steps import kept, prepared
 from napari_seg3d.inference.postprocess import Rules, postprocessed, rules_beside
 from napari_seg3d.inference.seeing import is_coarse, longest_two, prepares_in_pieces, seen_for, windows_of
 from napari_seg3d.inference.slices import slice_probabilities, slice_slabs, window_count
-from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Watch, activated
+from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated
 from napari_seg3d.networks import build_network
 from napari_seg3d.networks.planes import AXIS, Plane
 from napari_seg3d.transforms import Pipeline, channels_after, grid_after, preprocess
@@ -316,7 +316,7 @@ class Predictor:
 
     def answer(
         self,
-        image: NDArray[np.float32],
+        image: NDArray[np.float32] | Pieces,
         grid: Grid,
         native: Grid,
         options: PredictOptions = _AS_TRAINED,
@@ -330,8 +330,8 @@ class Predictor:
 
         Parameters
         ----------
-        image : array of shape (C, I, J, K)
-            The preprocessed scan.
+        image : array of shape (C, I, J, K), or Pieces
+            The preprocessed scan; in pieces only for a network that sees it in 3D windows.
         grid : Grid
             Where it lies.
         native : Grid
@@ -355,10 +355,15 @@ class Predictor:
                 _within(region, partly),
             )
             options = replace(options, region=None)
-            inside = self.answer(image[(slice(None), *seen)], crop_grid(grid, seen), part, options, progress, cancelled, told)
+            cut = image.cropped(seen) if isinstance(image, Pieces) else image[(slice(None), *seen)]
+            inside = self.answer(cut, crop_grid(grid, seen), part, options, progress, cancelled, told)
             return inside.in_box(region, native.shape)
         targets, channels = self.spec.targets, self.spec.channels
         wanted = Wanted(options.probabilities, options.uncertainty)
+        if isinstance(image, Pieces):
+            axes = longest_two(grid.shape)
+            found = self.computer.beside(self.blocks_in_pieces(image, options, axes, progress, cancelled))
+            return bring_blocks_home(found, grid, native, targets, axes, wanted, channels, partly, cancelled)
         if is_coarse(self.spec) or (self.spec.network.dims == 2 and len(self.spec.planes) > 1):
             probabilities, grid = self.probabilities(image, grid, options, progress, cancelled)
             return bring_home(probabilities, grid, native, targets, wanted, channels, cancelled)
@@ -425,51 +430,8 @@ class Predictor:
             network = self.network_for(plane, image.shape[1], options, cancelled)
             yield from slice_slabs(network, image, plane, spec.context, tile, spec.targets, spec.channels, watch)
             return
-        tiling, lowest = tile(image.shape[1:]), float(image.min())
-        watch = Watch(len(tiling.corners), progress, cancelled)
-        network = self.network_for(None, len(tiling.corners), options, cancelled)
-        for box, logits in blocks(network, image[np.newaxis], tiling, lowest, watch, axes, ahead=not self.computer.is_cpu):
-            yield box, activated(logits, spec.targets, spec.channels)[0].numpy()
-
-    def _answer_of(
-        self,
-        volume: Volume,
-        options: PredictOptions,
-        progress: Progress | None,
-        cancelled: CancelCheck | None,
-        partly: Partly | None,
-    ) -> Answer:
-        if prepares_in_pieces(self.spec, self.pipeline, volume.data.shape, options):
-            return self._answer_in_pieces(volume, options, progress, cancelled, partly)
-        processed = self._preprocessed(volume, cancelled)
-        image = np.asarray(processed.data, dtype=np.float32)
-        return self.answer(image, processed.grid, volume.grid, options, progress, cancelled, partly)
-
-    def _answer_in_pieces(
-        self,
-        volume: Volume,
-        options: PredictOptions,
-        progress: Progress | None,
-        cancelled: CancelCheck | None,
-        partly: Partly | None,
-    ) -> Answer:
-        """As `answer`, of a scan that is prepared window by window."""
-        self._check_channels(volume.data.shape[0])
-        source, region, native = pieces_of(volume).stoppable(cancelled), options.region, volume.grid
-        check_sound(source, str(volume.source.path) if volume.source is not None else "The image")
-        is_resampled = not grid_after(self.pipeline, native).matches(source.grid)
-        image = prepared(self.pipeline, source, kept if is_resampled else lambda unmoved: unmoved).stoppable(cancelled)
-        if region is not None:
-            native = crop_grid(native, region)
-            image = image.cropped(seen_for(region, self.spec, image.grid, volume.grid, options))
-            partly = _within(region, partly)
-        axes = longest_two(image.grid.shape)
-        found = self.computer.beside(self.blocks_in_pieces(image, options, axes, progress, cancelled))
-        wanted = Wanted(options.probabilities, options.uncertainty)
-        answer = bring_blocks_home(
-            found, image.grid, native, self.spec.targets, axes, wanted, self.spec.channels, partly, cancelled
-        )
-        return answer if region is None else answer.in_box(region, volume.grid.shape)
+        tiling = tile(image.shape[1:])
+        yield from self._seen_in(tiling, image[np.newaxis], float(image.min()), options, axes, progress, cancelled)
 
     def blocks_in_pieces(
         self,
@@ -490,17 +452,52 @@ class Predictor:
         options, progress, cancelled
             As for `predict`.
         """
-        spec = self.spec
-        i, j, k = spec.patch_size
+        i, j, k = self.spec.patch_size
         tiling = PaddedWhenRead(image.grid.shape, (i, j, k), options.overlap, options.blending)
         lowest = float(extremes(image)[0])
-        network = self.network_for(None, len(tiling.corners), options, cancelled)
-        watch = Watch(len(tiling.corners), progress, cancelled)
         windows: NDArray[np.float32] = Windows(image, tiling, lowest)  # type: ignore[assignment]  # only cut into boxes
         if len(tiling.corners) == 1:
             windows = windows[(slice(None), slice(None), *(slice(0, side) for side in tiling.padded))]
-        for box, logits in blocks(network, windows, tiling, lowest, watch, axes, ahead=not self.computer.is_cpu):
-            yield box, activated(logits, spec.targets, spec.channels)[0].numpy()
+        yield from self._seen_in(tiling, windows, lowest, options, axes, progress, cancelled)
+
+    def _seen_in(
+        self,
+        tiling: Tiling,
+        images: NDArray[np.float32],
+        lowest: float,
+        options: PredictOptions,
+        axes: tuple[int, int],
+        progress: Progress | None,
+        cancelled: CancelCheck | None,
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """Yield what a 3D network says in the windows of a tiling, put together in blocks."""
+        watch = Watch(len(tiling.corners), progress, cancelled)
+        network = self.network_for(None, len(tiling.corners), options, cancelled)
+        for box, logits in blocks(network, images, tiling, lowest, watch, axes, ahead=not self.computer.is_cpu):
+            yield box, activated(logits, self.spec.targets, self.spec.channels)[0].numpy()
+
+    def _answer_of(
+        self,
+        volume: Volume,
+        options: PredictOptions,
+        progress: Progress | None,
+        cancelled: CancelCheck | None,
+        partly: Partly | None,
+    ) -> Answer:
+        if prepares_in_pieces(self.spec, self.pipeline, volume.data.shape, options):
+            pieces = self._in_pieces(volume, cancelled)
+            return self.answer(pieces, pieces.grid, volume.grid, options, progress, cancelled, partly)
+        processed = self._preprocessed(volume, cancelled)
+        image = np.asarray(processed.data, dtype=np.float32)
+        return self.answer(image, processed.grid, volume.grid, options, progress, cancelled, partly)
+
+    def _in_pieces(self, volume: Volume, cancelled: CancelCheck | None) -> Pieces:
+        """Return a scan that is preprocessed when it is read."""
+        self._check_channels(volume.data.shape[0])
+        scan = pieces_of(volume).stoppable(cancelled)
+        check_sound(scan, str(volume.source.path) if volume.source is not None else "The image")
+        is_resampled = not grid_after(self.pipeline, volume.grid).matches(scan.grid)
+        return prepared(self.pipeline, scan, kept if is_resampled else lambda unmoved: unmoved).stoppable(cancelled)
 
     def _object_in(self, volume: Volume, cancelled: CancelCheck | None) -> Box | None:
         """Return the box of the scan around what this network finds anywhere."""
