@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class CorrectHand(QObject):
     def __init__(self, viewer: Viewer, ortho: OrthoViews, model: CorrectModel) -> None:
         super().__init__()
         self._viewer, self._ortho, self._model = viewer, ortho, model
-        self._window: QMainWindow | None = None
+        self._in: weakref.ref[QMainWindow] | None = None  # the window has the viewer, which must not be kept alive here
         self._keys: dict[str, Action] = {}
         self._bound: list[tuple[Any, str, Any]] = []
         self._masks: list[tuple[Any, str, Any]] = []
@@ -70,7 +70,8 @@ class CorrectHand(QObject):
             As napari writes keys; each is called with the view in which it was pressed.
         """
         self.stop()
-        self._window, self._keys = window, keys
+        self._in = None if window is None else weakref.ref(window)
+        self._keys = keys
         self._bind()
         self._synchronise()
 
@@ -80,7 +81,7 @@ class CorrectHand(QObject):
         self._let_go()
         _unbind(self._bound)
         self._keys = {}
-        self._window = None
+        self._in = None
 
     def focus(self) -> None:
         """Let the canvas have the keys, after a button was pressed."""
@@ -89,6 +90,10 @@ class CorrectHand(QObject):
             main.canvas.native.setFocus()
 
     # -- which views ---------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _window(self) -> QMainWindow | None:
+        return self._in() if self._in is not None else None
 
     def _models(self) -> list[ViewerModel]:
         return [self._viewer, *(model for model, _ in self._ortho.views)]
@@ -111,7 +116,7 @@ class CorrectHand(QObject):
     def _bind(self) -> None:
         for model in self._models():
             for key, action in self._keys.items():
-                _bind(self._bound, model, key, partial(_pressed, action))
+                _bind(self._bound, model, key, _when_pressed(action))
 
     def _heed_mask(self) -> None:
         """The mask may be another, whose own keys are in the way."""
@@ -128,7 +133,7 @@ class CorrectHand(QObject):
                 if isinstance(layer, Labels):
                     for key in _ON_MASKS:
                         if key in self._keys:
-                            _bind(self._masks, layer, key, partial(_pressed_on_mask, self._keys[key], model))
+                            _bind(self._masks, layer, key, _when_pressed(self._keys[key], model))
 
     # -- the mouse -----------------------------------------------------------------------------------------------------------------
 
@@ -148,7 +153,9 @@ class CorrectHand(QObject):
             model.mouse_drag_callbacks.append(self._drag)
             model.mouse_move_callbacks.append(self._move)
             # napari zooms at a double click, which ends a polygon here.
-            for zoom in [one for one in model.mouse_double_click_callbacks if one.__name__ == "double_click_to_zoom"]:
+            for zoom in [
+                one for one in model.mouse_double_click_callbacks if getattr(one, "__name__", "") == "double_click_to_zoom"
+            ]:
                 model.mouse_double_click_callbacks.remove(zoom)
                 self._zooms.append((model, zoom))
             model.mouse_double_click_callbacks.append(self._double_click)
@@ -282,9 +289,10 @@ def _unbind(bound: list[tuple[Any, str, Any]]) -> None:
     bound.clear()
 
 
-def _pressed(action: Action, model: ViewerModel) -> None:
-    action(model)
+def _when_pressed(action: Action, view: ViewerModel | None = None) -> Callable[[Any], None]:
+    """Return what napari calls with the viewer or layer whose key it is; napari asks keys for names, which a partial has not."""
 
+    def pressed(whom: Any) -> None:
+        action(whom if view is None else view)
 
-def _pressed_on_mask(action: Action, model: ViewerModel, _layer: Labels) -> None:
-    action(model)
+    return pressed

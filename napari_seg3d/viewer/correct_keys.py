@@ -15,8 +15,8 @@ from napari_seg3d.viewer.correct_steps import CorrectSteps
 
 #: What moves, by key as napari writes it. None of them is a key of napari's masks.
 STEPS: dict[str, str] = {
-    "Shift-Up": "Next slice that has the selected label",
-    "Shift-Down": "Previous slice that has the selected label",
+    "N": "Next slice that has the selected label",
+    "Control-Alt-N": "Previous slice that has the selected label",
     ".": "Next label",
     ",": "Previous label",
     "U": "Next uncertain spot",
@@ -56,8 +56,8 @@ def actions(model: CorrectModel, steps: CorrectSteps, show_keys: Callable[[], No
             model.put_down()
 
     return found | {
-        "Shift-Up": lambda view: steps.slice(view, 1),
-        "Shift-Down": lambda view: steps.slice(view, -1),
+        "N": lambda view: steps.slice(view, 1),
+        "Control-Alt-N": lambda view: steps.slice(view, -1),
         ".": lambda _view: steps.label(1),
         ",": lambda _view: steps.label(-1),
         "U": lambda _view: steps.uncertain(1),

@@ -17,7 +17,7 @@ def glance_at(array: Any) -> NDArray[np.generic]:
         middle = [slice(max(0, (n - _GLANCED_EDGE) // 2), (n + _GLANCED_EDGE) // 2 + 1) for n in array.shape[-3:]]
         array = np.asarray(array[(*(0,) * (array.ndim - 3), *middle)])
     step = max(1, round((array.size / _SAMPLED_VOXELS) ** (1 / 3)))
-    sample: NDArray[np.generic] = array[..., ::step, ::step, ::step]
+    sample: NDArray[np.generic] = array[(..., *(slice(None, None, step),) * min(array.ndim, 3))]
     return sample
 
 

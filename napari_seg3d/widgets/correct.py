@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _MOST = 1e7  # of intensities
 _THIS_MASK = "this mask"
+_NARROW = "QAbstractSpinBox { min-width: 46px; max-width: 58px; padding: 1px 2px; }"  # napari's style asks for more
 
 
 class CorrectDock(Dock):
@@ -91,19 +93,20 @@ class CorrectDock(Dock):
 
         self._model.changed.connect(self._synchronise)
         self._model.drawn.connect(self._show_tool)
-        self._model.progressed.connect(lambda done, total: self.progress.step(self._model.doing, done, total))
+        self._model.progressed.connect(self._show_progress)
         layers = napari_viewer.layers
         heard = [(event, self._synchronise) for event in (layers.events.inserted, layers.events.removed)]
         session.autosave.changed.connect(self._synchronise)
         for event, answer in heard:
             event.connect(answer)
         labels, hand = self._labels, self._hand
-        labels.set_shown(self, True)
+        shown = object()  # a model that knows the dock would keep it
+        labels.set_shown(shown, True)
 
         def gone() -> None:
             for event, answer in heard:
                 event.disconnect(answer)
-            labels.set_shown(self, False)
+            labels.set_shown(shown, False)
             hand.stop()
 
         self.destroyed.connect(gone)
@@ -115,7 +118,14 @@ class CorrectDock(Dock):
         window = self.window()
         if isinstance(window, QMainWindow) and window is not self._heard_window:
             self._heard_window = window
-            self._hand.listen(window, actions(self._model, self._session.correct_steps, self.show_keys))
+            whom = weakref.ref(self)  # who listens must not keep the dock, and with it the viewer
+
+            def show_keys() -> None:
+                dock = whom()
+                if dock is not None:
+                    dock.show_keys()
+
+            self._hand.listen(window, actions(self._model, self._session.correct_steps, show_keys))
 
     # -- parts ---------------------------------------------------------------------------------------------------------------------
 
@@ -134,7 +144,7 @@ class CorrectDock(Dock):
         self.labels.setToolTip(
             "<p>The label that tools paint, smooth, grow, … ( . and , choose the next and the previous one).</p>"
         )
-        self.labels.activated.connect(lambda _index: self._labels.select(self.labels.currentData()))
+        self.labels.activated.connect(self._choose_label)
         add = QToolButton()
         add.setText("+")
         add.setToolTip("<p>A new label, selected at once. Name and colour are given in the Look dock.</p>")
@@ -152,7 +162,7 @@ class CorrectDock(Dock):
             box.setToolTip(f"<p>The {which} intensity that may be painted.</p>")
             box.setKeyboardTracking(False)
             box.setButtonSymbols(NumberBox.ButtonSymbols.NoButtons)
-            box.setFixedWidth(66)
+            box.setStyleSheet(_NARROW)
             box.valueChanged.connect(self._limit)
         self.unit = QLabel("HU")
         self.limit.toggled.connect(self._limit)
@@ -265,6 +275,11 @@ class CorrectDock(Dock):
     def _choose_mask(self, _index: int) -> None:
         self._viewer.layers.selection.active = self.masks.currentData()
 
+    def _choose_label(self, _index: int) -> None:
+        value = self.labels.currentData()
+        if value is not None:
+            self._labels.select(value)
+
     def _add_label(self) -> None:
         try:
             self._labels.add()
@@ -334,6 +349,9 @@ class CorrectDock(Dock):
         for widget in (self.masks, self.images, self.labels, self.limit, self.low, self.high, self.versions_button):
             widget.setEnabled(layer is not None)
         self.predict_button.setEnabled(model.job is None)
+
+    def _show_progress(self, done: int, total: int) -> None:
+        self.progress.step(self._model.doing, done, total)
 
     def _show_range(self) -> None:
         model, intensities = self._model, self._model.range

@@ -13,7 +13,7 @@ from napari_seg3d.transforms import Parameter
 from napari_seg3d.viewer.label_look import LabelStyle
 from napari_seg3d.widgets.label_icons import swatch
 from napari_seg3d.widgets.parts import Notice
-from napari_seg3d.widgets.step_fields import Field, Flag, make_field
+from napari_seg3d.widgets.step_fields import Field, Flag, Numbers, make_field
 
 _ONE_LABEL = ("other", "background")
 _LABELS = ("below", "by", "also", "labels")
@@ -127,6 +127,9 @@ class ToolFields(QWidget):
             field = SeveralLabels(self._styles)
         else:
             field = make_field(parameter)
+            field.set_value(parameter.default)
+        if isinstance(field, Numbers):
+            field.form_button.hide()  # a range has two ends here
         unit = f" ({parameter.unit})" if parameter.unit else ""
         label = QLabel(_NAMES.get(parameter.name, parameter.name.replace("_", " ")) + unit)
         for widget in (label, field):
