@@ -11,6 +11,7 @@ from napari_seg3d.cli.calibration import calibrate
 from napari_seg3d.cli.data import check, evaluate
 from napari_seg3d.cli.dataset import export, import_
 from napari_seg3d.cli.files import convert, deidentify, series
+from napari_seg3d.cli.learning import learn
 from napari_seg3d.cli.models import export_model
 from napari_seg3d.cli.postprocess import postprocess
 from napari_seg3d.cli.prediction import predict
@@ -102,6 +103,15 @@ for _command, _examples in (
             "review dataset.yaml --set spleen_12=approved --set spleen_13=flagged",
             "review dataset.yaml --readers anna,ben",
             "review dataset.yaml --agreement",
+        ],
+    ),
+    (
+        learn,
+        [
+            "learn dataset.yaml --run RUN",
+            "learn dataset.yaml --minutes 5",
+            "learn dataset.yaml --list",
+            "learn dataset.yaml --use 0",
         ],
     ),
     (series, ["series hospital-export"]),

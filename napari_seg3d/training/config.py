@@ -202,6 +202,12 @@ class SamplingConfig(_Section):
         title="Label weights",
         description="How often a patch is drawn around each label, such as 1: 1, 2: 5; empty: each label equally often.",
     )
+    case_weights: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(
+        default_factory=dict,
+        title="Case weights",
+        description="How often a case is drawn, such as scan_12: 3; a case that is not named counts 1, and 0 leaves it out. A round of "
+        "learning from corrections gives the new cases their share so.",
+    )
     window: Size | None = Field(
         None,
         title="Lesion window",

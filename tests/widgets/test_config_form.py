@@ -34,6 +34,7 @@ CHANGES = {
     "sampling.draw": ["lesions"],
     "sampling.foreground": [0.25, 0.0, 1.0],
     "sampling.label_weights": [{"1": 1.0, "3": 5.5}],
+    "sampling.case_weights": [{"scan_12": 3.0, "b": 0.5}],
     "sampling.window": [[96, 96, 1]],
     "sampling.slices": ["positive"],
     "sampling.planes": [["sagittal", "axial"], ["axial", "coronal", "sagittal"]],

@@ -19,10 +19,14 @@ from napari_seg3d.evaluation.counts import UNKNOWN
 from napari_seg3d.inference import ModelSpec
 from napari_seg3d.networks.planes import AXIS, Plane, neighbours
 from napari_seg3d.training.config import TrainConfig
+from napari_seg3d.training.samples.cache import CachedCase
 from napari_seg3d.transforms import Pipeline
 from napari_seg3d.transforms.augment import Augmentation, in_plane
 
 T = TypeVar("T", bound=np.generic)
+# Case weights become whole numbers of turns; so many for the least one come near enough to any ratio.
+_MOST_TURNS = 4
+_NEAR = 0.05
 Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
@@ -302,7 +306,7 @@ def make_sampler(
     Raises
     ------
     TrainingError
-        No case is left.
+        No case is left, or all have the weight 0.
     """
     wishes = config.sampling
     is_flat = spec.network.dims == 2
@@ -313,6 +317,7 @@ def make_sampler(
             "None of the training cases holds a label." if needs_labels else "None of the training cases is painted anywhere.",
             "Paint some slices, or check that Targets says what is painted in the masks.",
         )
+    used = weighted(used, wishes.case_weights)
     labels = {value: index for index, value in enumerate(spec.label_values)}
     return Sampler(
         cases=used,
@@ -331,6 +336,41 @@ def make_sampler(
         seed=config.optimization.seed,
         batch_size=batch_size,
     )
+
+
+def weighted(cases: Sequence[Prepared], weights: Mapping[str, float]) -> list[Prepared]:
+    """Return the cases, each as often as its weight says: they are gone through in turn, and an epoch is all of that list.
+
+    Parameters
+    ----------
+    cases : sequence of Prepared
+        Which; only a `CachedCase` has an id to be named by.
+    weights : mapping of str to float
+        Case id -> how often it is drawn, beside the others; 1 where it is not named.
+
+    Raises
+    ------
+    TrainingError
+        All have the weight 0.
+    """
+    if not weights:
+        return list(cases)
+    wanted = np.array([weights.get(case.id, 1.0) if isinstance(case, CachedCase) else 1.0 for case in cases])
+    if not wanted.any():
+        raise TrainingError(
+            "All training cases have the weight 0.", "Give some of them a larger one, or leave Case weights empty."
+        )
+    ratios = wanted / wanted[wanted > 0].min()
+
+    def turns(least: int) -> NDArray[np.int64]:
+        counts: NDArray[np.int64] = np.rint(ratios * least).astype(np.int64)
+        return counts
+
+    def is_near(least: int) -> bool:
+        return bool(np.all(np.abs(turns(least) - ratios * least) <= _NEAR * ratios * least))
+
+    counts = turns(next((least for least in range(1, _MOST_TURNS) if is_near(least)), _MOST_TURNS))
+    return [case for case, count in zip(cases, counts, strict=True) for _ in range(count)]
 
 
 def cut(array: NDArray[T], start: Sequence[int], size: Sequence[int], fill: float) -> NDArray[T]:
