@@ -185,7 +185,7 @@ class CorrectStart:
 
     def _name(self, layer: Labels, names: Mapping[int, Label]) -> None:
         new = {value: replace(style_of(layer, value), name=label.name) for value, label in names.items() if value and label.name}
-        unnamed = {value: style for value, style in new.items() if not style_of(layer, value).name}
+        unnamed = {value: style for value, style in new.items() if style_of(layer, value).name in ("", f"label {value}")}
         if unnamed:
             set_styles(layer, unnamed)
 

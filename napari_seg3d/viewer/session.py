@@ -16,6 +16,7 @@ from napari_seg3d.viewer.data_model import DataModel
 from napari_seg3d.viewer.epochs import Epochs
 from napari_seg3d.viewer.folder_prediction import FolderPrediction
 from napari_seg3d.viewer.label_table_model import LabelTableModel
+from napari_seg3d.viewer.learn_model import LearnModel
 from napari_seg3d.viewer.ortho import OrthoViews
 from napari_seg3d.viewer.plan_model import PlanModel
 from napari_seg3d.viewer.prediction_model import PredictionModel
@@ -67,6 +68,8 @@ class Session(QObject):
         The steps before the network, and their preview.
     review : ReviewModel
         The worklist that is gone through.
+    learn : LearnModel
+        The rounds of learning from what was approved in it.
     correct : CorrectModel
         The mask that is corrected, and the tool in the hand.
     correct_hand : CorrectHand
@@ -96,6 +99,7 @@ class Session(QObject):
         self.ortho = OrthoViews(viewer)
         self.transforms = TransformsModel(viewer, self.data)
         self.review = ReviewModel(viewer, self.stage, self.data, self.prediction)
+        self.learn = LearnModel(self.review)
         self.correct = CorrectModel(viewer, self.stage, self.labels)
         self.correct_hand = CorrectHand(viewer, self.ortho, self.correct)
         self.correct_steps = CorrectSteps(viewer, self.correct, self.review)
@@ -117,6 +121,7 @@ class Session(QObject):
             self.runs.set_watched(False)
             self.transforms.forget()
             self.prediction.cancel()
+            self.learn.close()
             self.review.close()
             for job in (
                 self.data.job,

@@ -67,7 +67,7 @@ class CorrectDock(Dock):
         self._labels: LabelTableModel = session.labels
         self._author = account()
         self._sheet: KeySheet | None = None
-        self._heard_window: QMainWindow | None = None
+        self._is_heard = False
 
         self.body.setSpacing(4)
         self.recovery = RecoveryPanel(napari_viewer)
@@ -116,8 +116,8 @@ class CorrectDock(Dock):
         """Listen to mouse and keys from the first time on that it is in a window."""
         super().showEvent(event)
         window = self.window()
-        if isinstance(window, QMainWindow) and window is not self._heard_window:
-            self._heard_window = window
+        if isinstance(window, QMainWindow) and not self._is_heard:
+            self._is_heard = True
             whom = weakref.ref(self)  # who listens must not keep the dock, and with it the viewer
 
             def show_keys() -> None:
