@@ -546,6 +546,7 @@ _TOO_FEW = {"polygon": "A polygon has three corners at least.", "clicks": "Click
 _HINTS = {
     "fill_holes": ": there are no holes",
     "keep_largest": ": it is in one piece",
+    "margin": ": it is less than a voxel, or other labels are in the way",
     "drop_small": ": no piece is that small",
     "copy_to_next": ": the slice has nothing of the label, or the next one has it already",
     "copy_to_previous": ": the slice has nothing of the label, or the one before has it already",

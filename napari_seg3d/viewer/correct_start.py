@@ -84,7 +84,7 @@ class CorrectStart:
                 if found.uncertainty is None
                 else [Picture.of(found.uncertainty, f"{part.layer.name} uncertainty", frame=frame)]
             )
-            names = {value: Label(text) for value, text in predictor.stored_labels.items()} | found.labels.labels
+            names = {**{value: Label(text) for value, text in predictor.stored_labels.items()}, **found.labels.labels}
             return np.asarray(Picture.of(mask, "prediction", frame=frame).layers[0][0]), names, maps
 
         def take(result: tuple[NDArray[np.integer], dict[int, Label], list[Picture]]) -> None:

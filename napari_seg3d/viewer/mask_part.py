@@ -59,7 +59,8 @@ class MaskPart:
     @property
     def mask(self) -> NDArray[np.integer]:
         """The voxels; a view, not a copy."""
-        return self._of_time(self.layer.data)
+        data: NDArray[np.integer] = self.layer.data
+        return data if self.time is None else data[self.time]
 
     @property
     def voxels(self) -> NDArray[np.integer | np.floating] | None:

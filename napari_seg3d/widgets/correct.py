@@ -138,6 +138,7 @@ class CorrectDock(Dock):
         self.new_button = self._button("New mask", "An empty mask over the scan that is shown.", self._model.new_mask)
         form.addRow("Mask", short_row(self.masks, self.new_button, stretch=(1,)))
         self.images = _combo("<p>The scan under the mask, that tools look at and that limits what may be painted.</p>")
+        self.images.setPlaceholderText("none on the grid of the mask")
         self.images.activated.connect(lambda _index: self._model.set_image(self.images.currentData()))
         form.addRow("Image", self.images)
         self.labels = label_combo()
@@ -346,8 +347,10 @@ class CorrectDock(Dock):
         for button, text, number in ((self.undo_button, "Undo", done), (self.redo_button, "Redo", undone)):
             button.setText(f"{text} ({number})" if number else text)
             button.setEnabled(bool(number))
-        for widget in (self.masks, self.images, self.labels, self.limit, self.low, self.high, self.versions_button):
+        for widget in (self.masks, self.images, self.labels, self.versions_button):
             widget.setEnabled(layer is not None)
+        for widget in (self.limit, self.low, self.high):
+            widget.setEnabled(layer is not None and model.image is not None)
         self.predict_button.setEnabled(model.job is None)
 
     def _show_progress(self, done: int, total: int) -> None:
@@ -357,7 +360,7 @@ class CorrectDock(Dock):
         model, intensities = self._model, self._model.range
         image = model.image
         self.unit.setText("HU" if image is None or is_in_hu(image) else "")
-        key = None if image is None else (image.name, image.data.shape)
+        key = "none" if image is None else f"{image.name} {image.data.shape}"
         with QSignalBlocker(self.limit), QSignalBlocker(self.low), QSignalBlocker(self.high):
             self.limit.setChecked(intensities is not None)
             if intensities is not None:
@@ -388,7 +391,7 @@ class CorrectDock(Dock):
         self.apply_button.setText(_APPLY.get(spec.gesture, "Apply"))
 
 
-_APPLY = {"polygon": "Close the polygon", "clicks": "Split between the clicks", "slice": "Apply to this slice"}
+_APPLY = {"polygon": "Close the polygon", "clicks": "Split between the clicks"}
 
 
 def _combo(tooltip: str) -> QComboBox:

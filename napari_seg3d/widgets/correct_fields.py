@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_seg3d.editing.tool_spec import ToolSpec
 from napari_seg3d.transforms import Parameter
 from napari_seg3d.viewer.label_look import LabelStyle
 from napari_seg3d.widgets.label_icons import swatch
 from napari_seg3d.widgets.parts import Notice
-from napari_seg3d.widgets.step_fields import Field, Flag, Numbers, make_field
+from napari_seg3d.widgets.step_fields import Field, Flag, Number, Numbers, make_field
 
 _ONE_LABEL = ("other", "background")
 _LABELS = ("below", "by", "also", "labels")
@@ -26,7 +26,7 @@ _NAMES = {
     "intensities": "Between",
     "connected": "Only what hangs together",
     "spread": "How different",
-    "below": "Over these labels",
+    "below": "These labels",
     "most_ml": "At most",
     "tolerance": "Tolerance",
     "neck_mm": "Narrowest",
@@ -128,6 +128,8 @@ class ToolFields(QWidget):
         else:
             field = make_field(parameter)
             field.set_value(parameter.default)
+        if isinstance(field, Number):
+            field.control.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # there is a slider, and little room
         if isinstance(field, Numbers):
             field.form_button.hide()  # a range has two ends here
         unit = f" ({parameter.unit})" if parameter.unit else ""

@@ -30,7 +30,7 @@ _SHORT = {
     "keep_largest": "Keep largest",
     "drop_small": "Drop small",
     "keep_island": "Keep piece",
-    "split_islands": "Number",
+    "split_islands": "Label pieces",
     "split_by_seeds": "Split clicks",
     "cut": "In, outside",
 }
