@@ -17,6 +17,7 @@ from napari_seg3d.viewer.epochs import Epochs
 from napari_seg3d.viewer.folder_prediction import FolderPrediction
 from napari_seg3d.viewer.label_table_model import LabelTableModel
 from napari_seg3d.viewer.learn_model import LearnModel
+from napari_seg3d.viewer.measure_model import MeasureModel
 from napari_seg3d.viewer.ortho import OrthoViews
 from napari_seg3d.viewer.plan_model import PlanModel
 from napari_seg3d.viewer.prediction_model import PredictionModel
@@ -58,6 +59,8 @@ class Session(QObject):
         The layers that all of these show.
     labels : LabelTableModel
         The labels of the mask that is looked at.
+    measure : MeasureModel
+        How well a mask agrees with another one.
     scans : ScanModel
         The scans that are opened, and the series there are to choose from.
     window : WindowModel
@@ -94,6 +97,7 @@ class Session(QObject):
         self.runs = RunsModel(self.watch)
         self.epochs = Epochs(self.stage, self.preview)
         self.labels = LabelTableModel(viewer)
+        self.measure = MeasureModel(viewer)
         self.scans = ScanModel(viewer)
         self.window = WindowModel(viewer)
         self.ortho = OrthoViews(viewer)
@@ -128,6 +132,7 @@ class Session(QObject):
                 self.folder_prediction.job,
                 self.labels.job,
                 self.scans.job,
+                self.measure.job,
                 self.runs.job,
                 self.correct.job,
             ):

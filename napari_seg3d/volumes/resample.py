@@ -13,8 +13,8 @@ from napari_seg3d.volumes.formats.itk import from_itk_array, place, to_itk
 from napari_seg3d.volumes.grid import Grid, Shape3
 from napari_seg3d.volumes.volume import Volume
 
-# By this share of a voxel the nearest neighbour is looked for beside the place itself. Where a place lies half-way between two voxels, rounding
-# would choose one of them, another one for each way to compute the same place; so it is always the lower one.
+# By this share of a voxel the nearest neighbour is looked for beside the place itself. Where a place lies half-way between two voxels,
+# rounding would choose one of them, another one for each way to compute the same place; so it is always the lower one.
 _ASIDE = 1e-6
 
 
