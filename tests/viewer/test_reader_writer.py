@@ -132,7 +132,7 @@ def test_the_manifest_is_valid():
     manifest = PluginManifest.from_distribution(PLUGIN)
     manifest.validate_imports()
     names = [widget.display_name for widget in manifest.contributions.widgets]
-    assert names == ["Scans", "Look", "Data", "Transforms", "Train", "Runs", "Predict", "Review", "Correct", "Measure"]
+    assert names == ["Scans", "Look", "Data", "Transforms", "Train", "Runs", "Predict", "Correct", "Review", "Measure"]
 
 
 def test_real_scans_of_every_order_look_the_same(viewer, shared_data):
