@@ -329,6 +329,11 @@ class ReviewModel(QObject):
         """Write the mask that is looked at, if it was edited, as a new file beside the journals."""
         self._leave(then or _nothing)
 
+    def masks_changed(self) -> None:
+        """Write down that cases have other masks, and show the case that is looked at anew if its own is one of them."""
+        if self.worklist is not None:
+            self._reopened()
+
     def close(self) -> None:
         """Write down what was said; the window goes."""
         self._note_time()

@@ -27,6 +27,7 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.review import STATES, Agreement, Entry, State, account
 from napari_seg3d.viewer.review_pictures import ReviewPictures
 from napari_seg3d.viewer.session import session_of
+from napari_seg3d.widgets.learn import LearnSection
 from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file, choose_folder, choose_new_file
 from napari_seg3d.widgets.review_compare import CompareRow
 from napari_seg3d.widgets.review_table import LOOK, ReviewTable
@@ -91,6 +92,8 @@ class ReviewDock(Dock):
         self.body.addWidget(self.comment)
         self.compare = CompareRow(self._model)
         self.body.addWidget(self.compare)
+        self.learn = LearnSection(session.learn)
+        self.body.addWidget(self.learn)
         self.progress = ProgressRow()
         self.progress.cancelled.connect(self._model.cancel)
         self.body.addWidget(self.progress)
