@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from napari_seg3d.datasets import Split, StoredSplit, freeze_test, load_dataset, open_dataset, read_mask, save_dataset
+from napari_seg3d.datasets import load_dataset, save_dataset
 from napari_seg3d.errors import ConfigError, DatasetError, LabelError
-from napari_seg3d.review import Worklist, keep_mask
+from napari_seg3d.review import Worklist
 from napari_seg3d.training import Run, find_runs
 from napari_seg3d.training.rounds import (
     RoundRecord,
@@ -23,26 +23,13 @@ from napari_seg3d.training.rounds import (
     start_round,
     use_round,
 )
+from tests.learning import approve, learning_set
 from tests.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
 def learnt(ball_dataset: Path, finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
-    """Six scans: two have trained and one validates, one is a frozen test set, and of two nobody has drawn a mask; and a first run."""
-    root = shutil.copytree(ball_dataset, tmp_path_factory.mktemp("learning") / "balls")
-    shutil.copytree(root / "labels", root.parent / "truth")
-    for number in (4, 5):
-        (root / "labels" / f"ball_{number}.nii.gz").unlink()
-    dataset = open_dataset(root)
-    sets = {"ball_0": "train", "ball_1": "train", "ball_2": "validation"}
-    split = freeze_test(StoredSplit("lists", sets=sets, test=("ball_3",)), dataset.cases)
-    save_dataset(replace(dataset, split=split), root)
-    # The run of other tests, as if it had learnt from these.
-    run = Run(shutil.copytree(finished_run.folder, root.parent / "first"))
-    config = run.config().with_values({"data.images": str(root), "optimization.max_iterations": 30})
-    config.save(run.folder / "run.yaml")
-    Split(("ball_0", "ball_1"), ("ball_2",), ("ball_3",)).save(run.folder / "split.csv", dataset.cases)
-    return root, run
+    return learning_set(tmp_path_factory.mktemp("learning"), ball_dataset, finished_run, iterations=30)
 
 
 @pytest.fixture
@@ -55,20 +42,10 @@ def first(learnt: tuple[Path, Run]) -> Run:
     return learnt[1]
 
 
-def correct(worklist: Worklist, case: str, state: str = "approved", value: int | None = None) -> None:
-    """Let the truth stand in for a correction."""
-    mask = read_mask(worklist.dataset.root.parent / "truth" / f"{case}.nii.gz")
-    data = mask.data.copy()
-    if value is not None:
-        data[0, 0, 0, 0] = value
-    keep_mask(worklist, case, mask.with_data(data), "correction")
-    worklist.set_state(case, state)
-
-
 @pytest.mark.slow
 def test_a_round_end_to_end(worklist, first):
     assert planned_share(1, 100) < 0.1
-    correct(worklist, "ball_4")
+    approve(worklist, "ball_4")
     planned = make_round(worklist, first)
     assert planned.gathered.new == ("ball_4",)
     assert planned.gathered.old == ("ball_0", "ball_1")
@@ -107,7 +84,7 @@ def test_a_round_end_to_end(worklist, first):
         use_round(worklist, 7)
     with pytest.raises(DatasetError, match="nothing new"):
         gather(worklist, done.run)
-    correct(worklist, "ball_0")
+    approve(worklist, "ball_0")
     again = make_round(worklist, done.run, origin=rounds.origin_of(done.run))
     assert again.gathered.changed == ("ball_0",)
     assert again.gathered.dataset.case("ball_0").mask.parent.parent.name == "corrections"
@@ -118,8 +95,8 @@ def test_a_case_of_the_frozen_test_set_never_teaches(worklist, first):
     worklist.set_state("ball_3", "approved")
     with pytest.raises(DatasetError, match="ball_3 is in the frozen test set"):
         make_round(worklist, first)
-    correct(worklist, "ball_3")
-    correct(worklist, "ball_4")
+    approve(worklist, "ball_3")
+    approve(worklist, "ball_4")
     found = gather(worklist, first)
     assert found.new == ("ball_4",)
     assert "frozen test set" in found.left_out["ball_3"]
@@ -131,7 +108,7 @@ def test_a_case_of_the_frozen_test_set_never_teaches(worklist, first):
     cases = tuple(same if case.id == "ball_4" else case for case in dataset.cases)
     other = Worklist(replace(dataset, cases=(*cases, copied), split=None), "ben", worklist.store.folder)
     other.set_state("copy", "approved")
-    correct(other, "ball_4")
+    approve(other, "ball_4")
     with pytest.raises(DatasetError, match="None of the approved cases") as refused:
         make_round(other, first)
     assert "copy is in the frozen test set" in refused.value.what
@@ -144,10 +121,10 @@ def test_what_cannot_be_learnt_is_refused_in_words(worklist, first):
     worklist.set_state("ball_0", "approved")  # it teaches already, with this very mask
     with pytest.raises(DatasetError, match="nothing new"):
         make_round(worklist, first)
-    correct(worklist, "ball_4", value=9)
+    approve(worklist, "ball_4", value=9)
     with pytest.raises(LabelError, match="ball_4 holds label 9, which the model does not know"):
         make_round(worklist, first)
-    correct(worklist, "ball_4")
+    approve(worklist, "ball_4")
     with pytest.raises(ConfigError, match="share"):
         make_round(worklist, first, share=1.5)
     worklist.write()
@@ -156,8 +133,8 @@ def test_what_cannot_be_learnt_is_refused_in_words(worklist, first):
 
 
 def test_masks_of_cases_that_validate_are_replaced_and_go_on_to_validate(worklist, first):
-    correct(worklist, "ball_2")
-    correct(worklist, "ball_4")
+    approve(worklist, "ball_2")
+    approve(worklist, "ball_4")
     found = gather(worklist, first)
     assert found.new == ("ball_4",)
     assert "judges" in found.left_out["ball_2"]
@@ -173,7 +150,7 @@ def test_without_a_test_set_those_that_validate_judge_and_it_is_said(learnt, tmp
     shutil.copytree(learnt[0].parent / "truth", tmp_path / "truth")
     run.config().with_values({"data.images": str(plain)}).save(run.folder / "run.yaml")
     worklist = Worklist.open(plain)
-    correct(worklist, "ball_4")
+    approve(worklist, "ball_4")
     planned = make_round(worklist, run)
     assert planned.gathered.judged_on == "validation cases"
     assert [case.id for case in planned.gathered.judges] == ["ball_2"]
@@ -181,7 +158,7 @@ def test_without_a_test_set_those_that_validate_judge_and_it_is_said(learnt, tmp
 
 
 def test_a_model_that_is_not_better_is_not_kept(worklist, first):
-    correct(worklist, "ball_4")
+    approve(worklist, "ball_4")
     planned = make_round(worklist, first)
     # A training that ended without learning anything: the same weights.
     rounds = Rounds(worklist)

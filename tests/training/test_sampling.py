@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_seg3d.datasets import open_dataset
+from napari_seg3d.errors import TrainingError
 from napari_seg3d.networks.planes import Plane, as_slices
 from napari_seg3d.training.samples.cache import CachedCase, prepare
-from napari_seg3d.training.samples.sampling import Sampler, cut
+from napari_seg3d.training.samples.sampling import Sampler, cut, weighted
 from napari_seg3d.transforms import augmentation_pipeline, preprocessing_pipeline
 from napari_seg3d.volumes import read_volume
 
@@ -108,3 +109,19 @@ def test_cut_is_a_window_on_a_padded_array(start: tuple[int, int, int], size: tu
     window = tuple(slice(20 + first, 20 + first + length) for first, length in zip(start, size, strict=True))
     # A window may miss the array altogether; nobody asks for one, but it must not be an error.
     assert np.array_equal(cut(array, start, size, fill=0), padded[(slice(None), *window)])
+
+
+def test_case_weights_give_each_case_its_turns(cached: list[CachedCase]) -> None:
+    names = [case.id for case in cached]
+
+    def turns(weights: dict[str, float]) -> dict[str, int]:
+        drawn = [case.id for case in weighted(cached, weights)]  # type: ignore[attr-defined]
+        return {name: drawn.count(name) for name in names}
+
+    assert turns({}) == dict.fromkeys(names, 1)
+    assert turns({names[0]: 3}) == {**dict.fromkeys(names, 1), names[0]: 3}
+    assert turns({names[0]: 1.5}) == {**dict.fromkeys(names, 2), names[0]: 3}, "the least numbers that come near"
+    assert turns({names[0]: 0.25}) == {**dict.fromkeys(names, 4), names[0]: 1}
+    assert turns({names[0]: 0}) == {**dict.fromkeys(names, 1), names[0]: 0}
+    with pytest.raises(TrainingError, match="weight 0"):
+        weighted(cached, dict.fromkeys(names, 0.0))

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.inference import Accelerator
+from napari_seg3d.inference import Accelerator, read_spec
 from napari_seg3d.networks import (
     NetworkSpec,
     check_sides,
@@ -19,7 +19,7 @@ from napari_seg3d.networks import (
     plan_strides,
     round_sides,
 )
-from napari_seg3d.training.config import TrainConfig
+from napari_seg3d.training.config import NetworkConfig, TrainConfig
 from napari_seg3d.training.plan.plan import Reason
 from napari_seg3d.training.plan.samples import Samples
 
@@ -111,9 +111,11 @@ def plan_sizes(
         features, why = _features(asked.name, samples.dims, accelerator, shown, edges)
         reasons.append(Reason("network.features", list(features), why))
 
+    inherited = _strides_of(asked, tuple(features), samples.dims)
+
     def spec_for(size: NDArray[np.float64]) -> NetworkSpec:
         voxels = [int(side) for side in size]
-        strides = fitting_strides(asked.name, features, voxels, edges.tolist(), samples.dims)
+        strides = inherited or fitting_strides(asked.name, features, voxels, edges.tolist(), samples.dims)
         return complete_spec(
             asked.name,
             dims=samples.dims,
@@ -139,6 +141,14 @@ def plan_sizes(
         reasons.append(Reason("sampling.patch_size", list(patch), _why_patch(patch, sides, mode, implied, network, accelerator)))
     i, j, k = patch
     return Sizes(network, (i, j, k), mode, tuple(reasons))
+
+
+def _strides_of(asked: NetworkConfig, features: tuple[int, ...], dims: int) -> tuple[tuple[int, int, int], ...] | None:
+    """Return the strides of the model to start from, where it is the same network: its weights fit no others."""
+    spec = read_spec(asked.pretrained) if asked.pretrained is not None else None
+    if spec is None or (spec.network.name, spec.network.features, spec.network.dims) != (asked.name, features, dims):
+        return None
+    return spec.network.strides
 
 
 def _implied_size(samples: Samples, sides: NDArray[np.float64]) -> NDArray[np.float64] | None:
