@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,8 @@ class RunsModel(QObject):
         if is_watched:
             self.look()
             self._timer.start()
-        else:
+            return
+        with contextlib.suppress(RuntimeError):  # the window, and what counts its time, may be gone by now
             self._timer.stop()
 
     def look_in(self, folder: Path | None) -> None:

@@ -71,7 +71,7 @@ def test_equal_to_monai(pair: Pair, tolerance: float) -> None:
         # because it interpolates between two infinities.
         assert theirs[0] != theirs[0]
         theirs[0] = math.inf
-    np.testing.assert_allclose(ours(one, other, spacing, tolerance), theirs, rtol=1e-5)
+    np.testing.assert_allclose(ours(one, other, spacing, tolerance), theirs, rtol=1e-4)  # MONAI computes in 32 bit
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.4, 0.7, 5.0)])
@@ -79,7 +79,7 @@ def test_equal_to_monai_on_real_masks(spacing: tuple[float, float, float], share
     mask = read_volume(shared_data / "hippocampus" / "labels" / "hippocampus_001.nii.gz", "labels").data[0]
     for label in (1, 2):
         one, other = mask == label, np.roll(mask, (1, 2, 0), axis=(0, 1, 2)) == label
-        np.testing.assert_allclose(ours(one, other, spacing, 1.0), monai(one, other, spacing, 1.0), rtol=1e-5)
+        np.testing.assert_allclose(ours(one, other, spacing, 1.0), monai(one, other, spacing, 1.0), rtol=1e-4)
 
 
 def border_by_hand(mask: Mask) -> list[tuple[int, ...]]:
