@@ -57,7 +57,9 @@ def list_folder(folder: Path) -> Listing:
         The folder cannot be opened.
     """
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not entry.name.endswith(REVIEW_FOLDER))
+        entries = sorted(
+            entry for entry in folder.iterdir() if not entry.name.startswith(".") and not entry.name.endswith(REVIEW_FOLDER)
+        )
     except OSError as error:
         raise DatasetError(f"{folder} cannot be opened: {error.strerror}.", "Choose a folder that you may read.") from error
     folders = [entry for entry in entries if entry.is_dir()]
