@@ -74,7 +74,7 @@ class Trial:
             self._is_over = True
             self._rounded = self._exact
             self._rejected()
-        elif self._windows >= _MOST_WINDOWS or self._counts[0].sum() >= _ENOUGH:
+        elif (self._windows >= _MOST_WINDOWS and self._counts[0].sum() >= _SAYS_SOMETHING) or self._counts[0].sum() >= _ENOUGH:
             self._is_over = True
         return exact
 

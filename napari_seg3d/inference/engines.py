@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 EngineName = Literal["auto", "torch", "openvino"]
 #: Fewer windows than this take torch less time than OpenVINO needs to get ready.
 WORTH_COMPILING = 8
+#: Voxels that a network sees, in all windows, before bf16 is tried: less takes 32 bit some seconds, and its labels are the same each time.
+WORTH_ROUNDING = 2**25
 _MILLISECONDS_BETWEEN_LOOKS = 50
 _log = logging.getLogger(__name__)
 
@@ -79,7 +82,7 @@ class Engines:
         self._network, self._precision, self._wish = network, precision, wish
         self._labels = labels
         self._torch = torch_forward
-        self._chosen: dict[tuple[int, ...], Engine] = {}
+        self._chosen: dict[tuple[tuple[int, ...], bool], Engine] = {}
         #: Why OpenVINO is not used although it might be, for the user; empty where there is nothing to say.
         self.note = ""
         #: The engine that computed last.
@@ -95,21 +98,23 @@ class Engines:
         Cancelled
             `cancelled` returned True while they were measured.
         """
-        if self._wish == "torch" or (self._wish == "auto" and count < WORTH_COMPILING and shape not in self._chosen):
+        may_round = self._labels is not None and self._precision == "32" and count * prod(shape) >= WORTH_ROUNDING
+        asked = (shape, may_round)
+        if self._wish == "torch" or (self._wish == "auto" and count < WORTH_COMPILING and asked not in self._chosen):
             self.last = self._by_torch
         else:
-            if shape not in self._chosen:
-                self._chosen[shape] = self._choose(shape, cancelled)
-            self.last = self._chosen[shape]
+            if asked not in self._chosen:
+                self._chosen[asked] = self._choose(shape, may_round, cancelled)
+            self.last = self._chosen[asked]
         return self.last
 
     @property
     def _by_torch(self) -> Engine:
         return Engine("torch", self._torch, precision=self._precision)
 
-    def _choose(self, shape: tuple[int, ...], cancelled: CancelCheck | None) -> Engine:
+    def _choose(self, shape: tuple[int, ...], may_round: bool, cancelled: CancelCheck | None) -> Engine:
         precisions = [self._precision]
-        if self._labels is not None and self._precision == "32" and multiplies_bf16():
+        if may_round and multiplies_bf16():
             precisions.append("bf16")
         try:
             compiled = {precision: _compiled(self._network, shape, precision, cancelled) for precision in precisions}
@@ -133,7 +138,7 @@ class Engines:
         return replace(best, forward=trial)
 
     def _reject(self, shape: tuple[int, ...], exact: Engine) -> None:
-        self._chosen[shape] = self.last = exact
+        self._chosen[shape, True] = self.last = exact
         self.note = "bf16 would be faster, and says something else than 32 bit"
 
 

@@ -8,7 +8,7 @@ import torch
 
 from napari_seg3d.errors import ConfigError
 from napari_seg3d.inference.bf16 import Trial, multiplies_bf16, with_exact_ends
-from napari_seg3d.inference.engines import WORTH_COMPILING, Engines
+from napari_seg3d.inference.engines import WORTH_COMPILING, WORTH_ROUNDING, Engines
 from napari_seg3d.networks import NetworkSpec, build_network
 
 
@@ -135,3 +135,26 @@ def test_a_network_with_exact_ends_is_nearer_to_32_bit() -> None:
     errors = [np.abs(answer(one, "bf16") - exact).mean() for one in (model, with_exact_ends(model, core))]
     assert errors[1] < errors[0]
     assert np.array_equal(answer(with_exact_ends(model, core), "f32"), exact)
+
+
+def test_little_work_is_never_rounded() -> None:
+    pytest.importorskip("openvino")
+    network, shape = _network(3), (1, 2, 16, 16, 16)
+    engines = Engines(network, _torch_forward(network), "32", "auto", lambda logits: logits.argmax(dim=1))
+    assert engines.engine_for(shape, WORTH_ROUNDING // 8192 - 1).precision == "32"
+
+
+def test_bf16_is_not_trusted_before_enough_labels_were_seen() -> None:
+    class Small(_Answers):
+        def __call__(self, images: np.ndarray, cancelled=None) -> torch.Tensor:
+            self.asked += 1
+            logits = torch.zeros(1, 2, 32, 32, 32)
+            logits[:, 1, 0, 0, :10] = 1
+            return logits
+
+    rounded, exact = Small(), Small()
+    trial, rejected = _trial(rounded, exact)
+    for _ in range(30):
+        trial(np.zeros(1, np.float32))
+    assert exact.asked == 30
+    assert not rejected
