@@ -79,6 +79,7 @@ class OrthoViews(QObject):
             self._splitter.addWidget(row)
         self._splitter.setSizes([1000, 1000])
         layout.insertWidget(place, self._splitter)
+        _draw_masks_over_scans(main)
         for layer in self._viewer.layers:
             self._mirror(layer)
         models = [self._viewer, *(view.model for view in self._views)]
@@ -113,6 +114,7 @@ class OrthoViews(QObject):
         main = self._splitter.widget(0).widget(0)
         layout = self._splitter.parentWidget().layout()
         layout.insertWidget(layout.indexOf(self._splitter), main)
+        _draw_masks_over_scans(main)
         for view in self._views:
             view.close()
         self._splitter.setParent(None)
@@ -179,6 +181,14 @@ class OrthoViews(QObject):
             yield
         if np.abs(np.array(event.pos) - pressed).max() <= _CLICK_PIXELS:
             model.dims.point = place
+
+
+def _draw_masks_over_scans(view: QtViewer) -> None:
+    """Say again to a canvas that was moved what napari says to each new one: what lies on the scan is drawn, too.
+
+    Qt gives a canvas that it moves a new context. Masks, which lie where the scan does, would be hidden by it.
+    """
+    view.canvas._scene_canvas.context.set_depth_func("lequal")
 
 
 class _View:

@@ -62,6 +62,28 @@ def test_each_view_shows_its_plane_of_the_same_voxels(viewer, ortho):
         assert np.shares_memory(model.layers[1].data, viewer.layers["mask"].data)
 
 
+def test_the_mask_lies_over_the_scan_in_the_first_view_too(viewer):
+    """Qt gives a canvas that is moved a new context, in which napari had not said that what lies on the scan is drawn."""
+    viewer.layers["mask"].data[:] = 1
+    viewer.layers["mask"].refresh()
+    window = viewer.window._qt_window
+    main = window.centralWidget().findChild(QtViewer)
+
+    def coloured() -> bool:
+        pump(0.5)
+        picture = main.grab().toImage()
+        colour = picture.pixelColor(picture.width() // 2 - 30, picture.height() // 2 - 40)
+        return colour.red() - colour.green() > 30
+
+    ortho = session_of(viewer).ortho
+    ortho.show(window)
+    assert coloured()
+    assert coloured()
+    ortho.hide()
+    assert coloured()
+    assert coloured()
+
+
 def test_a_place_in_one_view_is_the_place_in_all(viewer, ortho):
     coronal, sagittal, _ = models(ortho)
     viewer.dims.point = (10, 5, 7)
