@@ -138,6 +138,7 @@ class Folded(QCollapsible):
     def __init__(self, title: str, tooltip: str) -> None:
         super().__init__(title)
         self.setToolTip(f"<p>{tooltip}</p>")
+        self.toggleButton().setToolTip(self.toolTip())
         content = QWidget()
         self.rows = QVBoxLayout(content)
         self.rows.setContentsMargins(0, 0, 0, 0)
