@@ -11,7 +11,6 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QPixmap
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
@@ -24,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_seg3d.evaluation import EvaluationRow
 from napari_seg3d.viewer.label_look import style_of
 from napari_seg3d.viewer.session import session_of
-from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_new_file
+from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_new_file, narrow_combo
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -62,8 +61,8 @@ class MeasureDock(Dock):
 
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self.mask = _combo("<p>What is measured, such as a prediction.</p>")
-        self.reference = _combo("<p>What it is measured against, such as the mask of an expert.</p>")
+        self.mask = narrow_combo("<p>What is measured, such as a prediction.</p>")
+        self.reference = narrow_combo("<p>What it is measured against, such as the mask of an expert.</p>")
         self.tolerance = QDoubleSpinBox()
         self.tolerance.setRange(0, 100)
         self.tolerance.setSingleStep(0.5)
@@ -168,8 +167,7 @@ class MeasureDock(Dock):
             few = "" if self.mask.count() > 1 else "Open two masks of one scan: what is measured, and what against."
             self.notice.say(model.told or few)
         rows = model.evaluation.rows if model.evaluation is not None else ()
-        if [self.table.item(at, 0).text() for at in range(self.table.rowCount())] != [row.name for row in rows] or not rows:
-            self.table.setRowCount(len(rows))
+        self.table.setRowCount(len(rows))
         mask = self.mask.currentData()
         for at, row in enumerate(rows):
             for column, (_, _, text) in enumerate(_COLUMNS):
@@ -190,14 +188,6 @@ def _number(value: float, digits: str, unit: str = "") -> str:
     if math.isnan(value):
         return "–"
     return "∞" if math.isinf(value) else f"{value:{digits}}{unit}"
-
-
-def _combo(tooltip: str) -> QComboBox:
-    combo = QComboBox()
-    combo.setToolTip(tooltip)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(12)
-    return combo
 
 
 def _button(text: str, tooltip: str, pressed: Callable[[], None]) -> QPushButton:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
+    QComboBox,
     QDockWidget,
     QFileDialog,
     QHBoxLayout,
@@ -219,6 +220,15 @@ class ProgressRow(QWidget):
         self._bar.setValue(round(1000 * done / total) if total else 0)
         self._text.setText(text)
         self.show()
+
+
+def narrow_combo(tooltip: str) -> QComboBox:
+    """Return a choice that asks for no more width than a dock has, however long its entries are."""
+    combo = QComboBox()
+    combo.setToolTip(tooltip)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(12)
+    return combo
 
 
 def duration(seconds: float) -> str:

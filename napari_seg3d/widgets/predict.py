@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels, Shapes
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QMenu, QPushButton, QToolButton
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QMenu, QPushButton, QToolButton
 
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.inference import EngineName, ModelSpec, Prediction, PredictOptions, read_spec
@@ -23,7 +23,16 @@ from napari_seg3d.viewer.saving import join_labels, layer_to_volume
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import GRID_SUFFIXES, free_memory, volume_name, write_label_files, write_volume
 from napari_seg3d.widgets.cockpit import gigabytes
-from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file, choose_folder, choose_new_file, duration
+from napari_seg3d.widgets.parts import (
+    Dock,
+    Notice,
+    ProgressRow,
+    choose_file,
+    choose_folder,
+    choose_new_file,
+    duration,
+    narrow_combo,
+)
 from napari_seg3d.widgets.predict_choices import PredictChoices
 from napari_seg3d.widgets.predict_folder import PredictFolder
 
@@ -64,7 +73,7 @@ class PredictDock(Dock):
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         models = QHBoxLayout()
-        self.models = _combo("<p>The models that were trained on this machine, the newest first.</p>")
+        self.models = narrow_combo("<p>The models that were trained on this machine, the newest first.</p>")
         other = QToolButton()
         other.setText("…")
         other.setToolTip("<p>Choose a model from elsewhere. It is read as numbers only: nothing in it can run.</p>")
@@ -77,7 +86,7 @@ class PredictDock(Dock):
         models.addWidget(self.models, 1)
         models.addWidget(other)
         form.addRow("Model", models)
-        self.images = _combo("<p>The scan to predict: any image layer.</p>")
+        self.images = narrow_combo("<p>The scan to predict: any image layer.</p>")
         form.addRow("Scan", self.images)
         self.body.addLayout(form)
         self.about = Notice()
@@ -353,14 +362,6 @@ class PredictDock(Dock):
         told = " ".join([told, *prediction.notes])
         self.notice.say(told)
         self._model.told = weakref.ref(layer), told
-
-
-def _combo(tooltip: str) -> QComboBox:
-    combo = QComboBox()
-    combo.setToolTip(tooltip)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(12)
-    return combo
 
 
 @lru_cache(maxsize=4 * _MOST_MODELS)
