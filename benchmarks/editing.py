@@ -121,7 +121,7 @@ def local_tools(scan: Scene) -> Iterator[Tool]:
         lambda: grow_region(mask, image, scan.liver, SPACING, 5, radius_mm=50, neck_mm=4, over_others=True),
     )
     yield "level tracing", "local", ml, lambda: trace_level(mask, image, edge, 5, across=0, over_others=True)
-    yield "nodule from its centre", "local", 0.8, lambda: add_nodules(mask, image, scan.nodule, 5)
+    yield "nodule from its centre", "local", 0.8, lambda: add_nodules(mask, image, scan.nodule, SPACING, 5)
     yield "keep the piece that is clicked", "whole", ml, lambda: keep_island(mask, scan.liver)
 
 

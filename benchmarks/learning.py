@@ -18,7 +18,6 @@ import json
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from napari_seg3d.datasets import (
     Case,
     Dataset,
     StoredSplit,
+    check_dataset,
     freeze_test,
     load_dataset,
     open_dataset,
@@ -50,14 +50,19 @@ class Draw:
 
 
 def draw(dataset: Dataset, seed: int, options: argparse.Namespace) -> Draw:
-    names = [case.id for case in dataset.pairs]
-    order = np.random.default_rng(seed).permutation(len(names))
-    shuffled = [names[place] for place in order]
-    sizes = (options.cases, options.validation, options.test, options.pool)
-    if sum(sizes) > len(shuffled):
-        raise SystemExit(f"{len(shuffled)} cases are fewer than the {sum(sizes)} that are asked for.")
-    edges = np.cumsum((0, *sizes))
-    return Draw(*(shuffled[start:end] for start, end in pairwise(edges)))
+    """Deal out whole subjects until each set has as many cases as were asked for, or one more."""
+    subjects: dict[str, list[str]] = {}
+    for case in dataset.pairs:
+        subjects.setdefault(case.subject, []).append(case.id)
+    left = [list(subjects.values())[place] for place in np.random.default_rng(seed).permutation(len(subjects))]
+    sets: list[list[str]] = []
+    for size in (options.cases, options.validation, options.test, options.pool):
+        sets.append([])
+        while len(sets[-1]) < size:
+            if not left:
+                raise SystemExit(f"{len(dataset.pairs)} cases are fewer than are asked for.")
+            sets[-1] += left.pop()
+    return Draw(*sets)
 
 
 def store(dataset: Dataset, who: Draw, folder: Path) -> Dataset:
@@ -237,7 +242,7 @@ def main() -> None:
     options = parser.parse_args()
 
     figures = json.loads(options.add.read_text()) if options.add is not None and options.add.exists() else []
-    dataset = open_dataset(options.data)
+    dataset = check_dataset(open_dataset(options.data)).dataset
     for seed in () if options.only_draw else options.seeds:
         figures.append(one_seed(dataset, seed, options))
         if options.add is not None:

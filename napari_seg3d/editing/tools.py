@@ -15,7 +15,7 @@ from napari_seg3d.editing.combining import combine, cut, merge
 from napari_seg3d.editing.islands import drop_small, fill_holes, keep_island, keep_largest, split_islands
 from napari_seg3d.editing.limits import ANYTHING, Limits
 from napari_seg3d.editing.margins import hollow, margin
-from napari_seg3d.editing.nodules import add_nodules
+from napari_seg3d.editing.nodules import MOST_MM, add_nodules
 from napari_seg3d.editing.polygons import fill_polygon
 from napari_seg3d.editing.regions import flood_fill, grow_region, trace_level
 from napari_seg3d.editing.slices import copy_slice
@@ -277,6 +277,7 @@ TOOLS: tuple[ToolSpec, ...] = (
         add_nodules,
         (
             Parameter("above", "number", AIR, -1024, 3000, unit="HU", help="What is above is no air."),
+            Parameter("most_mm", "number", MOST_MM, 1, 500, unit="mm", help="What is larger is no nodule, and not painted."),
             _over_others(False),
         ),
     ),

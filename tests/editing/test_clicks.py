@@ -138,13 +138,23 @@ def _lung() -> tuple[np.ndarray, list[tuple[int, int, int]]]:
 def test_nodules_are_those_of_the_reference_code() -> None:
     ct, centres = _lung()
     mask = np.zeros(ct.shape, np.int32)
-    found = after(mask, add_nodules(mask, ct, centres, 3))
+    found = after(mask, add_nodules(mask, ct, centres, (1, 1, 1), 3))
     assert np.array_equal(found == 3, nodule_mask(ct, centres) == 1)
     mask[20, 22, 24] = 9
-    assert after(mask, add_nodules(mask, ct, centres[1], 3))[20, 22, 24] == 9
-    flat = after(mask[8], add_nodules(mask[8], ct[8], (9, 10), 3))
+    assert after(mask, add_nodules(mask, ct, centres[1], (1, 1, 1), 3))[20, 22, 24] == 9
+    flat = after(mask[8], add_nodules(mask[8], ct[8], (9, 10), (1, 1), 3))
     assert np.array_equal(flat == 3, found[8] == 3)
-    assert add_nodules(mask, ct, [], 3).is_empty
+    assert add_nodules(mask, ct, [], (1, 1, 1), 3).is_empty
+
+
+def test_what_is_larger_than_any_nodule_is_not_painted() -> None:
+    ct, (centre, *_) = _lung()
+    mask = np.zeros(ct.shape, np.uint8)
+    with pytest.raises(ConfigError, match=r"voxel \(8, 9, 10\) the scan stays above -700 HU for more than 30 mm"):
+        add_nodules(mask, ct, centre, (5, 1, 1), 3, most_mm=30)
+    chest_wall = np.full((60, 60, 60), 40, np.int16)
+    with pytest.raises(ConfigError, match="no nodule in air"):
+        add_nodules(np.zeros(chest_wall.shape, np.uint8), chest_wall, (30, 30, 30), (2, 2, 2), 3)
 
 
 def test_centres_of_a_table_are_found_in_any_voxel_order(tmp_path: Path) -> None:
