@@ -28,7 +28,7 @@ STROKES = [
     ("adaptive_brush", {"radius_mm": 10.0}),
     ("erase_brush", {"radius_mm": 10.0}),
 ]
-CLICKS = ["flood_fill", "grow_region", "trace_level", "nodule", "keep_island"]
+CLICKS = ["flood_fill", "grow_region", "trace_level", "keep_island"]
 LONG = ["smooth", "smooth_jointly", "margin", "hollow", "keep_largest", "drop_small", "split_islands", "fill_holes", "split"]
 
 
@@ -50,6 +50,7 @@ class Session:
         pump(1.0)
 
     def point(self, row: int, column: int) -> QPoint:
+        """Return where on the canvas a voxel of the slice is."""
         camera, canvas = self.viewer.scene.camera, self.view.canvas.native
         _, y, x = self.layer.data_to_world((150, row, column))
         return QPoint(
@@ -82,6 +83,7 @@ class Session:
         return moves, self.mouse(QEvent.Type.MouseButtonRelease, points[-1])
 
     def settle(self) -> None:
+        """Wait for the tool."""
         while self.dock._model.job is not None:
             QApplication.processEvents()
             time.sleep(0.005)
@@ -145,6 +147,7 @@ def main() -> None:
         layer.undo()
         pump(0.2)
     print("\nclick                           ms until it is seen")
+    layer.selected_label = LIVER
     for name in CLICKS:
         spec = tool(name)
         model.take(spec.id)

@@ -79,7 +79,8 @@ def _check_size(place: Sequence[int], box: Box, spacing: Sequence[float], above:
     longest = max((side.stop - side.start) * mm for side, mm in zip(box, spacing, strict=True))
     if longest > most_mm:
         raise ConfigError(
-            f"Around voxel {tuple(map(int, place))} the scan stays above {above:g} HU for more than {most_mm:g} mm: that is no nodule in air.",
+            f"Around voxel {tuple(map(int, place))} the scan stays above {above:g} HU for more than {most_mm:g} mm: "
+            "that is no nodule in air.",
             "Click the centre of a nodule that lies free in the lung, in a CT; take another tool for what lies at the wall.",
         )
 
