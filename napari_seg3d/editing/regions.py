@@ -153,9 +153,10 @@ def trace_level(
     side: Side = "auto",
     over_others: bool = False,
 ) -> Change:
-    """Paint what the outline at the intensity of the clicked pixel encloses in its slice: a click on an edge takes the object.
+    """Paint what the outline at the intensity of the clicked place encloses in its slice: a click on an edge takes the object.
 
-    The object is what hangs together with the pixel by faces and is at least as bright (or at most as bright) as it, with the holes in it.
+    The intensity is interpolated between the pixels, as it is seen: edges lie between them. The object is what hangs together by faces with
+    the brightest of these pixels and is at least as bright as the place, or with the darkest and at most as bright, with the holes in it.
     The same idea as 3D Slicer's level tracing.
 
     Parameters
@@ -182,10 +183,9 @@ def trace_level(
     box = _slice_of(mask, voxel, across)
     axis = () if across is None else (across,)
     pixels = image[box].squeeze(axis)
-    seed = tuple(at for one, at in enumerate(voxel) if one != across)
-    level = pixels[seed]
+    level, brightest, darkest = _level_at(pixels, [float(at) for one, at in enumerate(place) if one != across])
     found = []
-    for name, candidates in (("bright", pixels >= level), ("dark", pixels <= level)):
+    for name, seed, candidates in (("bright", brightest, pixels >= level), ("dark", darkest, pixels <= level)):
         if side not in ("auto", name):
             continue
         piece = _piece_at(candidates, seed)
@@ -199,6 +199,20 @@ def trace_level(
     if not over_others:
         where &= (mask[box] == 0) | is_label(mask[box], label)
     return paint(mask, box, where, label)
+
+
+def _level_at(
+    pixels: NDArray[np.integer | np.floating], place: Sequence[float]
+) -> tuple[float, tuple[int, ...], tuple[int, ...]]:
+    """Return the intensity at a place between pixels, and the brightest and the darkest of those; NaN where one of them is no number."""
+    inside = np.clip(place, 0, np.array(pixels.shape) - 1)
+    first = np.floor(inside).astype(int)
+    share = inside - first
+    shares = {tuple(first + step): float(np.where(step, share, 1 - share).prod()) for step in np.ndindex(2, 2)}
+    around = {pixel: float(pixels[pixel]) for pixel, weight in shares.items() if weight > 0}
+    low, high = min(around, key=around.__getitem__), max(around, key=around.__getitem__)
+    level = sum(shares[pixel] * value for pixel, value in around.items())
+    return float(np.clip(level, around[low], around[high])), high, low  # a sum may be rounded beyond what all of them are
 
 
 def _slice_of(mask: NDArray[np.integer], voxel: tuple[int, ...], across: int | None) -> Box:
