@@ -85,6 +85,7 @@ def _short(error: Seg3dError | None, paths: list[Path]) -> str:
 
 
 def _prepare(viewer: napari.Viewer) -> None:
+    session_of(viewer)  # edits are written down from now on, whether or not a dock is opened
     show_radiological(viewer)
     if len(viewer.layers):
         return

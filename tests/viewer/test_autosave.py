@@ -101,6 +101,14 @@ def test_a_mask_comes_back_on_its_scan_and_is_saved_on_its_grid(viewer, tmp_path
     other.layers.clear()
 
 
+def test_a_mask_from_the_file_menu_is_written_down_before_any_dock_opens(make_napari_viewer, tmp_path):
+    viewer = make_napari_viewer()
+    _, mask = _files(tmp_path)
+    (layer,) = viewer.open(mask, plugin="napari-seg3d")
+    stroke(layer, 1)
+    assert journal_of(layer) is not None
+
+
 def test_an_oblique_mask_without_its_file_comes_back_as_it_was_shown(viewer, tmp_path):
     layer = _open(viewer, tmp_path, _OBLIQUE)
     stroke(layer, 2)
