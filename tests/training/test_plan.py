@@ -1,9 +1,12 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_seg3d.errors import ConfigError
+from napari_seg3d.inference import load_model, save_model
+from napari_seg3d.networks import build_network
 from napari_seg3d.training import TrainConfig
 from napari_seg3d.training.plan import Fingerprint, Plan, Trial, make_plan, planned_preprocessing, tried_on_device
 from napari_seg3d.training.plan.rules import plan_place
@@ -107,6 +110,18 @@ def test_what_auto_chose_can_be_set_by_hand_and_gives_the_same_plan() -> None:
         again = make_plan(config, fingerprint)
         assert again.reasons == ()
         assert replace(again, reasons=plan.reasons) == plan
+
+
+def test_a_training_that_starts_from_a_model_keeps_its_strides(tmp_path: Path) -> None:
+    thick = make_plan(_CONFIG, Fingerprint(_grids((128, 128, 16), (0.8, 0.8, 5.0)), {1: "organ"}))
+    network = thick.spec.network
+    save_model(tmp_path / "best.pt", thick.spec, build_network(network).state_dict())
+    cubes = Fingerprint(_grids((64, 64, 64), (1, 1, 1)), {1: "organ"})
+    same = {"network.name": network.name, "network.features": list(network.features), "sampling.patch_size": [64, 64, 16]}
+    assert make_plan(_CONFIG.with_values(same), cubes).spec.network.strides != network.strides, "other scans would have others"
+    goes_on = make_plan(_CONFIG.with_values({**same, "network.pretrained": str(tmp_path / "best.pt")}), cubes).spec.network
+    assert goes_on.strides == network.strides
+    build_network(goes_on).load_state_dict(load_model(tmp_path / "best.pt").weights)
 
 
 def test_mr_of_small_scans_is_prepared_as_it_was_when_it_was_measured() -> None:
