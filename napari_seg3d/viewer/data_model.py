@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 
 from napari_seg3d.datasets import (
     Case,
@@ -37,17 +37,15 @@ from napari_seg3d.datasets.layouts.manifest import FILE_NAME
 from napari_seg3d.errors import DatasetError, GeometryError, LabelError, Seg3dError
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.layer_dataset import LayerPair, dataset_from_layers
+from napari_seg3d.viewer.one_job import OneJob
 from napari_seg3d.viewer.stage import Picture, Stage
 
 T = TypeVar("T")
 
 
-class DataModel(QObject):
+class DataModel(OneJob):
     """The data set that is open, how far its check is, what was changed in it and not saved, and the case that is shown."""
 
-    #: The data set, its report, the job or the error is another.
-    changed = Signal()
-    progressed = Signal(int, int)
     #: A case was shown, or could not be; with the error, or with names of edited masks that stay.
     caseShown = Signal(object, object, list)
 
@@ -58,12 +56,6 @@ class DataModel(QObject):
         self.masks: Path | None = None
         self.dataset: Dataset | None = None
         self.report: Report | None = None
-        self.error: Seg3dError | None = None
-        self.job: Job | None = None
-        #: What the job does, as a person says it.
-        self.doing = ""
-        #: What was last done that cannot be seen otherwise, such as where a file was written.
-        self.done = ""
         #: Whether there are changes that no file holds.
         self.is_changed = False
         self._case_job: Job | None = None
@@ -89,11 +81,6 @@ class DataModel(QObject):
         dataset = self._open_dataset()
         self.report = None
         self._work("Checking", lambda job: check_dataset(dataset, job.progress, job.is_cancelled), self._checked)
-
-    def cancel(self) -> None:
-        """End what goes on."""
-        if self.job is not None:
-            self.job.cancel()
 
     def save(self, file: Path | None = None) -> None:
         """Write the data set as ``dataset.yaml``: to `file`, or where it came from or belongs."""
@@ -239,26 +226,6 @@ class DataModel(QObject):
         if self.report is None:
             raise DatasetError("The data set is not checked yet.", "Wait until the check is done.")
         return self.report
-
-    def _work(self, doing: str, work: Callable[[Job], T], then: Callable[[T], None]) -> None:
-        """Do something in the background instead of what goes on there, and then something with what it returns."""
-        self.cancel()
-        self.error, self.done, self.doing = None, "", doing
-
-        def ended(error: Seg3dError | None) -> None:
-            if self.job is job:
-                self.job, self.error = None, error
-                self.changed.emit()
-
-        def returned(result: T) -> None:
-            if self.job is job:
-                self.job = None
-                then(result)
-                self.changed.emit()
-
-        job = start_job(work, progressed=self.progressed.emit, returned=returned, failed=ended, cancelled=lambda: ended(None))
-        self.job = job
-        self.changed.emit()
 
     def _write(self, write: Callable[[], None], then: Callable[[], None], done: str) -> None:
         """Write a file in the background, beside what goes on there."""

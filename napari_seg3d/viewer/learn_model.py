@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QTimer
 
 from napari_seg3d.datasets import Problem
 from napari_seg3d.errors import ConfigError, Seg3dError
@@ -23,7 +23,8 @@ from napari_seg3d.training.rounds import (
     start_round,
     use_round,
 )
-from napari_seg3d.viewer.jobs import Job, start_job
+from napari_seg3d.viewer.jobs import Job
+from napari_seg3d.viewer.one_job import OneJob
 from napari_seg3d.viewer.review_model import ReviewModel
 from napari_seg3d.viewer.run_watch import RunWatch
 
@@ -31,7 +32,7 @@ Step = Literal["", "planning", "training", "judging", "predicting"]
 _MILLISECONDS_BEFORE_PLAN = 300
 
 
-class LearnModel(QObject):
+class LearnModel(OneJob):
     """What the Review dock shows of learning. The training is a run of its own: nothing here has to stay open for it.
 
     Attributes
@@ -52,9 +53,6 @@ class LearnModel(QObject):
         The training of the round.
     """
 
-    changed = Signal()
-    progressed = Signal(int, int)
-
     def __init__(self, review: ReviewModel) -> None:
         super().__init__()
         self._review = review
@@ -65,8 +63,6 @@ class LearnModel(QObject):
         self.runs: list[Run] = []
         self.records: list[RoundRecord] = []
         self.current: tuple[int, Run] | None = None
-        self.error: Seg3dError | None = None
-        self.job: Job | None = None
         self._record: RoundRecord | None = None  # whose training is followed
         self._chosen: Run | None = None
         self._planned_for: object = None
@@ -114,14 +110,14 @@ class LearnModel(QObject):
             return start_round(worklist, planned, queue=True)
 
         # What is being painted is kept first: an approved mask is the one on the disk.
-        self._review.save(lambda: self._work("planning", work, self._follow))
+        self._review.save(lambda: self._begin("planning", work, self._follow))
 
     def stop(self) -> None:
         """End what goes on: a training keeps what it has learnt, and is judged; the rest is done when it is asked for again."""
         if self.step == "training" and self.watch.run is not None:
             self.watch.run.stop()
-        elif self.job is not None:
-            self.job.cancel()
+        else:
+            self.cancel()
 
     def use(self, number: int) -> None:
         """Make the model of a round the current one, of 0 that from before all rounds, and order the cases by it."""
@@ -140,8 +136,7 @@ class LearnModel(QObject):
         """Look no more; a training goes on, and is found again."""
         self._soon.stop()
         self.watch.stop_looking()
-        if self.job is not None:
-            self.job.cancel()
+        self.cancel()
 
     # -- what the next round would do ----------------------------------------------------------------------------------------------
 
@@ -190,7 +185,7 @@ class LearnModel(QObject):
             self.records, self.current, self.runs, self.count, self.words = found
             self._go_on_with_the_last(worklist)
 
-        self._work("planning", work, planned)
+        self._begin("planning", work, planned)
 
     def _go_on_with_the_last(self, worklist: Worklist) -> None:
         """Follow a training that was begun before this window was opened, or judge it if it has ended since."""
@@ -228,7 +223,7 @@ class LearnModel(QObject):
             self._chosen = None
             self._predict(worklist)
 
-        self._work("judging", work, judged)
+        self._begin("judging", work, judged)
 
     def _predict(self, worklist: Worklist) -> None:
         rounds = Rounds(worklist)
@@ -246,28 +241,18 @@ class LearnModel(QObject):
             self._planned_for = None
             self._review_changed()
 
-        self._work("predicting", work, predicted)
+        self._begin("predicting", work, predicted)
 
-    def _work(self, step: Step, work: Callable[[Job], Any], then: Callable[[Any], None]) -> None:
-        self.step, self.error = step, None
+    def _begin(self, step: Step, work: Callable[[Job], Any], then: Callable[[Any], None]) -> None:
+        self.step = step
 
-        def ended(error: Seg3dError | None) -> None:
-            if self.job is job:
-                self.job, self.step, self.error = None, "", error
-                if step == "predicting":
-                    self._review.masks_changed()  # what was predicted until then counts
-                self.changed.emit()
+        def done(result: Any) -> None:
+            self.step = ""
+            then(result)
 
-        def returned(result: Any) -> None:
-            if self.job is job:
-                self.job, self.step = None, ""
-                then(result)
-                self.changed.emit()
+        def not_done() -> None:
+            self.step = ""
+            if step == "predicting":
+                self._review.masks_changed()  # what was predicted until then counts
 
-        job = start_job(work, progressed=self.progressed.emit, returned=returned, failed=ended, cancelled=lambda: ended(None))
-        self.job = job
-        self.changed.emit()
-
-    def _fail(self, error: Seg3dError) -> None:
-        self.error = error
-        self.changed.emit()
+        self._work(step, work, done, not_done)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal
 
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.evaluation import Evaluation, draw_slice, measure_masks, save_page, worst_slice
 from napari_seg3d.evaluation.measure import on_one_grid
 from napari_seg3d.evaluation.pictures import Picture
-from napari_seg3d.viewer.jobs import Job, start_job
+from napari_seg3d.viewer.jobs import Job
 from napari_seg3d.viewer.layers import native_of
+from napari_seg3d.viewer.one_job import OneJob
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.volumes import Volume
 
@@ -28,31 +27,19 @@ if TYPE_CHECKING:
 _MOST_PICTURES = 20
 
 
-class MeasureModel(QObject):
+class MeasureModel(OneJob):
     """Measures a mask against a reference, both of them layers.
 
     Attributes
     ----------
     evaluation : Evaluation or None
         What was measured last.
-    job : Job or None
-        What goes on: measuring, looking for a slice, or writing.
-    error : Seg3dError or None
-        Why nothing was measured.
-    told : str
-        What was done that cannot be seen otherwise.
     """
-
-    changed = Signal()
-    progressed = Signal(int, int)
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
         self.evaluation: Evaluation | None = None
-        self.job: Job | None = None
-        self.error: Seg3dError | None = None
-        self.told = ""
         self._measured: tuple[Volume, Volume] | None = None  # on one grid
         self._reference: weakref.ref[Labels] | None = None
         self._mask: weakref.ref[Labels] | None = None
@@ -62,13 +49,13 @@ class MeasureModel(QObject):
         others = list(self._viewer.layers)
         flat = next((layer for layer in (mask, reference) if layer.ndim != 3), None)
         if flat is not None:
-            self._end_with(Seg3dError(f"The mask {flat.name} has {flat.ndim} axes.", "Choose masks of one volume."))
+            self._fail(Seg3dError(f"The mask {flat.name} has {flat.ndim} axes.", "Choose masks of one volume."))
             return
         try:
             # Copies, taken in the window's thread: what is painted meanwhile counts the next time.
             predicted, wanted = (_copied(layer_to_volume(layer, others)) for layer in (mask, reference))
         except Seg3dError as error:
-            self._end_with(error)
+            self._fail(error)
             return
         names = {
             value: label.name for volume in (predicted, wanted) for value, label in volume.labels.items() if label.name and value
@@ -89,7 +76,7 @@ class MeasureModel(QObject):
             self._mask, self._reference = weakref.ref(mask), weakref.ref(reference)
 
         self.evaluation, self._measured = None, None
-        self._start(work, returned)
+        self._work("Measuring", work, returned)
 
     def go_to_worst(self, label: int) -> None:
         """Show the slice of the plane in view that has the most wrong voxels of a label, and select the label in the mask."""
@@ -110,13 +97,13 @@ class MeasureModel(QObject):
             if mask in self._viewer.layers:
                 mask.selected_label = label
 
-        self._start(work, returned)
+        self._work("Looking for the slice", work, returned)
 
     def save_csv(self, path: Path) -> None:
         """Write what was measured as a table."""
         evaluation = self.evaluation
         if evaluation is not None:
-            self._start(lambda _job: evaluation.save_csv(path), lambda _done: self._tell(f"Written: {path.name}"))
+            self._work("Writing", lambda _job: evaluation.save_csv(path), lambda _done: self._tell_written(path))
 
     def save_html(self, path: Path) -> None:
         """Write what was measured as a page, with a picture of the worst slice of each label."""
@@ -134,35 +121,10 @@ class MeasureModel(QObject):
                 job.progress(done, len(rows))
             save_page(evaluation, path, pictures)
 
-        self._start(work, lambda _done: self._tell(f"Written: {path.name}"))
+        self._work("Writing", work, lambda _done: self._tell_written(path))
 
-    def cancel(self) -> None:
-        """Stop what goes on."""
-        if self.job is not None:
-            self.job.cancel()
-
-    def _start(self, work: Callable[[Job], Any], returned: Callable[[Any], None]) -> None:
-        self.cancel()
-        self.error, self.told = None, ""
-
-        def ended() -> None:
-            if self.job is job:
-                self.job = None
-            self.changed.emit()
-
-        job = start_job(work, progressed=self.progressed.emit, returned=returned, failed=self._fail, ended=ended)
-        self.job = job
-        self.changed.emit()
-
-    def _fail(self, error: Seg3dError) -> None:
-        self.error = error
-
-    def _end_with(self, error: Seg3dError) -> None:
-        self.error, self.told = error, ""
-        self.changed.emit()
-
-    def _tell(self, text: str) -> None:
-        self.told = text
+    def _tell_written(self, path: Path) -> None:
+        self.done = f"Written: {path.name}"
 
 
 def _copied(volume: Volume) -> Volume:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 
 from napari_seg3d.datasets import Problem, open_dataset
 from napari_seg3d.errors import DatasetError, ModelError, Seg3dError
@@ -27,7 +27,8 @@ from napari_seg3d.review import (
 )
 from napari_seg3d.training import find_runs
 from napari_seg3d.viewer.data_model import DataModel
-from napari_seg3d.viewer.jobs import Job, start_job
+from napari_seg3d.viewer.jobs import Job
+from napari_seg3d.viewer.one_job import OneJob
 from napari_seg3d.viewer.prediction_model import PredictionModel
 from napari_seg3d.viewer.review_case import CasePictures, ReadAhead, read_pictures
 from napari_seg3d.viewer.review_clock import ReviewClock
@@ -44,7 +45,7 @@ _MILLISECONDS_BETWEEN_LOOKS = 5000
 _LEFT_BEHIND: tuple[State, ...] = ("approved",)
 
 
-class ReviewModel(QObject):
+class ReviewModel(OneJob):
     """What the Review dock shows. It works without a model and without a GPU.
 
     Whatever is said is in memory at once, and in the journal moments later; a mask that was edited is written before the next case
@@ -66,9 +67,6 @@ class ReviewModel(QObject):
         With the reference, or another mask.
     """
 
-    #: Something of the above, the job or the error is another.
-    changed = Signal()
-    progressed = Signal(int, int)
     #: A case is on the stage; with what could not be shown, and names of masks that stay in the viewer.
     caseShown = Signal(object, list)
 
@@ -84,12 +82,6 @@ class ReviewModel(QObject):
         self.order: Order = "case"
         self.descending: bool | None = None
         self.states: frozenset[State] = frozenset(STATES)
-        self.job: Job | None = None
-        #: What the job does, as a person says it.
-        self.doing = ""
-        self.error: Seg3dError | None = None
-        #: What was done that cannot be seen otherwise.
-        self.done = ""
         #: How two readers agree, when somebody asked.
         self.agreement: Agreement | None = None
         self._ahead = ReadAhead(self._read)
@@ -320,11 +312,6 @@ class ReviewModel(QObject):
 
         self._work("Reading", lambda _job: take_table(worklist, file), taken)
 
-    def cancel(self) -> None:
-        """End what goes on."""
-        if self.job is not None:
-            self.job.cancel()
-
     def save(self, then: Callable[[], None] | None = None) -> None:
         """Write the mask that is looked at, if it was edited, as a new file beside the journals."""
         self._leave(then or _nothing)
@@ -456,36 +443,12 @@ class ReviewModel(QObject):
         self._journal.write()
         self.changed.emit()
 
-    def _work(self, doing: str, work: Callable[[Job], Any], then: Callable[[Any], None]) -> None:
-        """Do something in the background instead of what goes on there, and then something with what it returns."""
-        self.cancel()
-        self.error, self.done, self.doing = None, "", doing
-
-        def ended(error: Seg3dError | None) -> None:
-            if self.job is job:
-                self.job, self.error = None, error
-                self.changed.emit()
-
-        def returned(result: Any) -> None:
-            if self.job is job:
-                self.job = None
-                then(result)
-                self.changed.emit()
-
-        job = start_job(work, progressed=self.progressed.emit, returned=returned, failed=ended, cancelled=lambda: ended(None))
-        self.job = job
-        self.changed.emit()
-
     def _try(self, action: Callable[[], None]) -> None:
         self.error = None
         try:
             action()
         except Seg3dError as error:
             self.error = error
-
-    def _fail(self, error: Seg3dError) -> None:
-        self.error = error
-        self.changed.emit()
 
 
 def _nothing() -> None:

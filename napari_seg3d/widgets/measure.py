@@ -165,7 +165,7 @@ class MeasureDock(Dock):
             self.notice.say_error(model.error)
         else:
             few = "" if self.mask.count() > 1 else "Open two masks of one scan: what is measured, and what against."
-            self.notice.say(model.told or few)
+            self.notice.say(model.done or few)
         rows = model.evaluation.rows if model.evaluation is not None else ()
         self.table.setRowCount(len(rows))
         mask = self.mask.currentData()
