@@ -39,16 +39,17 @@ class Steps:
         self, total: int, progress: Callable[[int, int], None] | None = None, cancelled: Callable[[], bool] | None = None
     ) -> None:
         self._done, self._total, self._progress, self._cancelled = 0, total, progress, cancelled
-        self._look()
+        self.ask()
 
     def done(self) -> None:
         """One step more is done."""
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._total)
-        self._look()
+        self.ask()
 
-    def _look(self) -> None:
+    def ask(self) -> None:
+        """Ask within a long step whether to stop."""
         if self._cancelled is not None and self._cancelled():
             raise Cancelled("The edit was cancelled; the mask is as it was.")
 

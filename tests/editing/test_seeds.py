@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from napari_seg3d.editing import History, Limits, geodesics
+from napari_seg3d.editing.fronts import advance
 from napari_seg3d.editing.seeds import grow_from_seeds, seeds_of
 from napari_seg3d.errors import Cancelled, ConfigError, GeometryError
 from napari_seg3d.evaluation.counts import count_labels
@@ -100,6 +101,71 @@ def test_large_volumes_are_decided_from_coarse_to_fine(monkeypatch):
     assert np.mean(result != at_once) < 0.05
     assert np.array_equal(result[seeds >= 0], seeds[seeds >= 0])
     assert min(one.dice for one in count_labels(result, truth, [3, 9]).values()) > 0.95
+
+
+def test_noise_moves_no_border():
+    shape = (24, 40, 40)
+    truth = np.zeros(shape, np.uint8)
+    truth[:, 10:30, 10:20], truth[:, 10:30, 20:30] = 3, 9
+    image = np.array([0, 0, 0, 90, 0, 0, 0, 0, 0, 180], np.float32)[truth]
+    image += np.random.default_rng(0).normal(0, 40, shape).astype(np.float32)
+    seeds = np.full(shape, -1)
+    seeds[12, 12:28, 14], seeds[12, 12:28, 25], seeds[12, 4, 2:-2], seeds[12, -4, 2:-2] = 3, 9, 0, 0
+    result = _all(np.zeros_like(truth), seeds, image, (1.0, 1.0, 1.0))
+    assert min(one.dice for one in count_labels(result, truth, [3, 9]).values()) > 0.9
+
+
+@pytest.mark.parametrize("most", [geodesics._MOST, 5_000])
+def test_the_unit_of_the_image_and_the_order_in_memory_do_not_matter(monkeypatch, most):
+    monkeypatch.setattr(geodesics, "_MOST", most)
+    _, image, mask = scene((34, 40, 36))
+    seeds, spacing = seeds_of(mask, background=1), (1.0, 1.0, 1.2)
+    result = _all(np.zeros_like(mask), seeds, image, spacing)
+    assert np.mean(_all(np.zeros_like(mask), seeds, image * 5000 + 1_000_000, spacing) != result) < 0.001
+    turned = [np.asfortranarray(array) for array in (np.zeros_like(mask), seeds, image)]
+    assert np.array_equal(_all(*turned, spacing), result)
+
+
+def test_it_can_be_stopped_within_each_step(monkeypatch):
+    monkeypatch.setattr(geodesics, "_MOST", 5_000)
+    _, image, mask = scene((34, 40, 36))
+    seeds, told, asked = seeds_of(mask, background=1), [], []
+
+    def ask():
+        asked.append(len(told))
+        return False
+
+    _all(np.zeros_like(mask), seeds, image, (1.0, 1.0, 1.0), progress=lambda *step: told.append(step), cancelled=ask)
+    assert [done for done, _ in told] == list(range(1, told[-1][1] + 1))
+    assert all(asked.count(step) >= 2 for step in range(len(told))), "every step asks before it is done, too"
+    for stop in (0, len(asked) // 2, len(asked) - 2):
+        answers = iter([False] * stop + [True])
+        with pytest.raises(Cancelled):
+            _all(np.zeros_like(mask), seeds, image, (1.0, 1.0, 1.0), cancelled=lambda answers=answers: next(answers))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(0, 4))
+def test_fronts_find_what_dijkstra_finds(seed, count, starts):
+    random = np.random.default_rng(seed)
+    size = 9 * count
+    labels = np.full(size, -1, np.int16)
+    chosen = random.choice(size, starts, replace=False)
+    labels[chosen] = np.arange(starts)
+    to = random.integers(0, size + 1, (size, 3)).astype(np.int32)  # `size` leads nowhere
+    lengths = random.uniform(0.1, 9, to.shape).astype(np.float32)
+    kept = to < size
+    ways = np.full((size, size), np.inf)
+    np.minimum.at(ways, (np.broadcast_to(np.arange(size)[:, None], to.shape)[kept], to[kept]), lengths[kept])
+    ways[~np.isfinite(ways)] = 0
+    advance(labels, to, lengths, lambda: None)
+    if starts == 0:
+        assert np.all(labels == -1)
+        return
+    far = sparse.csgraph.dijkstra(sparse.csr_matrix(ways), indices=chosen)
+    reached = np.isfinite(far.min(axis=0))
+    assert np.array_equal(labels >= 0, reached)
+    assert np.allclose(far[labels[reached], np.flatnonzero(reached)], far.min(axis=0)[reached], rtol=1e-5)
 
 
 def test_what_cannot_grow_says_why():
