@@ -252,7 +252,7 @@ TOOLS: tuple[ToolSpec, ...] = (
         "click",
         "Shift-L",
         "click",
-        "Paints what the outline at the intensity of the clicked pixel encloses in its slice.",
+        "Paints what the outline at the intensity of the clicked place encloses in its slice.",
         "One click on the edge of an object takes its whole section; move the click to move the edge.",
         trace_level,
         (
@@ -572,7 +572,13 @@ TOOLS: tuple[ToolSpec, ...] = (
             Parameter("side", "choice", "inside", choices=("inside", "outside"), help="Which part is kept."),
             Parameter("also", "integers", [], *_VALUE, help="Further labels that lose voxels."),
             Parameter("mm", "number", 0.0, 0, 100, unit="mm", help="How far the region reaches beyond its labels."),
-            Parameter("filled", "flag", True, help="What the region encloses belongs to it."),
+            Parameter(
+                "filled",
+                "flag",
+                True,
+                help="What the region encloses belongs to it. A label that has cut into its edge is not enclosed: then take the region of "
+                "another mask, where it is whole.",
+            ),
         ),
     ),
     ToolSpec(

@@ -475,11 +475,10 @@ class CorrectModel(QObject):
     def _tell(self, spec: ToolSpec, part: MaskPart, change: Change | None) -> None:
         """Say what a tool has done, or why nothing."""
         if self._edited:
-            size, unit = part.volume
             used = self._used.setdefault(part.layer, [])
             if spec.id not in used:
                 used.append(spec.id)
-            self.say(f"{spec.title}: {_voxels(self._edited)} changed ({self._edited * size:.3g} {unit}).")
+            self.say(f"{spec.title}: {_voxels(self._edited)} changed ({part.size_of(self._edited)}).")
             return
         locked = locked_values(part.layer)
         if self.label in locked:

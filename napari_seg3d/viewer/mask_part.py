@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from napari_seg3d.editing import Change, Limits
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.viewer.label_locks import limits_of
+from napari_seg3d.viewer.layers import native_of
 
 _MOST_AXES = 3
+_FOUR_DIGITS = 999.5  # from here on
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,23 @@ class MaskPart:
         """How large a voxel is, and the unit of that: ml, or cm² for a mask of one slice."""
         edges = [step for step, side in zip(self.spacing, self.mask.shape, strict=True) if side > 1]
         return (float(np.prod(self.spacing)) / 1000, "ml") if len(edges) == _MOST_AXES else (float(np.prod(edges)) / 100, "cm²")
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """4x4 matrix from voxels of `mask` to RAS+ mm; of three axes."""
+        native = native_of(self.layer) or (native_of(self.image) if self.image is not None else None)
+        affine = np.eye(4) if native is None else native.placement.frame.to_patient.copy()
+        display = np.eye(4)  # voxels run along z, y and x, the display along x, y and z
+        display[:3, :3] = np.diag(self.layer.scale[-3:])[::-1]
+        display[:3, 3] = self.layer.translate[-3:][::-1]
+        return np.asarray(affine @ display)
+
+    def size_of(self, voxels: int) -> str:
+        """Return how large so many voxels are, as a person writes it: ``27.7 ml``; number and unit stay on one line."""
+        size, unit = self.volume
+        amount = voxels * size
+        number = f"{amount:.3g}" if amount < _FOUR_DIGITS else f"{amount:,.0f}".replace(",", "\u202f")
+        return f"{number}\u00a0{unit}"
 
     def place(self, position: Sequence[float]) -> tuple[float, ...]:
         """Return a place of the display in voxels of `mask`; it may lie outside."""

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QFormLayout, QHBoxLayout, QLabel, QMenu, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QHBoxLayout, QLabel, QMenu, QPushButton, QVBoxLayout, QWidget
 
 from napari_seg3d.editing.tool_spec import ToolSpec
 from napari_seg3d.transforms import Parameter
 from napari_seg3d.viewer.label_look import LabelStyle
 from napari_seg3d.widgets.label_icons import swatch
 from napari_seg3d.widgets.parts import Notice
-from napari_seg3d.widgets.step_fields import Field, Flag, Number, Numbers, make_field
+from napari_seg3d.widgets.step_fields import Field, Flag, Numbers, make_field
 
 _ONE_LABEL = ("other", "background")
 _LABELS = ("below", "by", "also", "labels")
@@ -28,6 +28,7 @@ _NAMES = {
     "spread": "How different",
     "below": "These labels",
     "most_ml": "At most",
+    "most_mm": "At most",
     "tolerance": "Tolerance",
     "neck_mm": "Narrowest",
     "side": "Side",
@@ -53,6 +54,14 @@ _NAMES = {
     "also": "And from these",
     "filled": "Holes belong to it",
     "labels": "Of these labels",
+}
+#: What they are to some tools.
+_NAMES_OF = {
+    ("smooth", "in_slice"): "Slice by slice",
+    ("margin", "in_slice"): "Slice by slice",
+    ("fill_holes", "in_slice"): "Slice by slice",
+    ("hollow", "mm"): "Thickness",
+    ("cut", "mm"): "Reaching beyond",
 }
 Styles = Mapping[int, LabelStyle]
 
@@ -128,12 +137,12 @@ class ToolFields(QWidget):
         else:
             field = make_field(parameter)
             field.set_value(parameter.default)
-        if isinstance(field, Number):
-            field.control.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # there is a slider, and little room
         if isinstance(field, Numbers):
             field.form_button.hide()  # a range has two ends here
         unit = f" ({parameter.unit})" if parameter.unit else ""
-        label = QLabel(_NAMES.get(parameter.name, parameter.name.replace("_", " ")) + unit)
+        tool = self._spec.id if self._spec is not None else ""
+        name = _NAMES_OF.get((tool, parameter.name)) or _NAMES.get(parameter.name, parameter.name.replace("_", " "))
+        label = QLabel(name + unit)
         for widget in (label, field):
             widget.setToolTip(f"<p>{parameter.help}</p>")
         if isinstance(field, Flag):
@@ -199,9 +208,7 @@ class SeveralLabels(Field):
         super().__init__()
         self._styles = styles
         self._chosen: list[int] = []
-        self.control = QToolButton()
-        self.control.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.control.setStyleSheet("QToolButton::menu-indicator { image: none; } QToolButton { padding: 3px 6px; }")
+        self.control = QPushButton()
         self._menu = QMenu(self.control)
         self._menu.setToolTipsVisible(True)
         self.control.setMenu(self._menu)
@@ -210,8 +217,7 @@ class SeveralLabels(Field):
             action.setCheckable(True)
             action.setData(value)
             action.toggled.connect(self._tick)
-        row = self._place(self.control)
-        row.addStretch(1)
+        self._place(self.control)
         self._write()
 
     def value(self) -> list[int]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from qtpy.QtCore import QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QShowEvent
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDockWidget,
@@ -50,6 +50,8 @@ class Dock(QScrollArea):
         Where its parts go, from top to bottom.
     """
 
+    _foot: QWidget | None = None  # Qt filters events before a constructor is through
+
     def __init__(self, title: str) -> None:
         super().__init__()
         self._title = title
@@ -73,6 +75,33 @@ class Dock(QScrollArea):
     def sizeHint(self) -> QSize:
         """Ask for no more width than the layout was made for: the scan needs it."""
         return QSize(DOCK_WIDTH, super().sizeHint().height())
+
+    def add_foot(self) -> QVBoxLayout:
+        """Return where parts go that stay below what scrolls, and are seen however low the screen is."""
+        foot = self._foot = QWidget(self)
+        column = QVBoxLayout(foot)
+        column.setContentsMargins(8, 4, 8, 8)
+        column.setSpacing(4)
+        foot.installEventFilter(self)
+        return column
+
+    def eventFilter(self, whom: QObject, event: QEvent) -> bool:
+        """Give the foot as much room as it asks for."""
+        if whom is self._foot and event.type() == QEvent.Type.LayoutRequest:
+            self._place_foot()
+        return bool(super().eventFilter(whom, event))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Keep the foot at the bottom."""
+        super().resizeEvent(event)
+        self._place_foot()
+
+    def _place_foot(self) -> None:
+        if self._foot is not None:
+            layout, width = self._foot.layout(), self.viewport().width()  # beside the scroll bar
+            height = layout.heightForWidth(width) if layout.hasHeightForWidth() else layout.sizeHint().height()
+            self.setViewportMargins(0, 0, 0, height)
+            self._foot.setGeometry(0, self.height() - height, width, height)
 
     def come_forward(self) -> None:
         """Show this tab in front of the others."""

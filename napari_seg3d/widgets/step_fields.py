@@ -8,7 +8,7 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, ComboBox, FloatSlider, FloatSpinBox, LineEdit, Slider, SpinBox
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCompleter, QGridLayout, QHBoxLayout, QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QCompleter, QGridLayout, QHBoxLayout, QMenu, QToolButton, QWidget
 
 from napari_seg3d.transforms import Parameter
 
@@ -134,6 +134,7 @@ class Number(Field):
         if not whole:
             box.setDecimals(digits)
         box.setMinimumWidth(1)
+        box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # the number needs their room; arrow keys do what they did
         self._exact: float | None = None
         self.control.changed.connect(self._take_number)
         self.slider: Any = None
