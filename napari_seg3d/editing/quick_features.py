@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +13,8 @@ Picture = NDArray[np.float32]
 
 #: Standard deviations of the smoothings, in sides of the shortest voxel.
 SCALES = (1.0, 2.0, 4.0)
+#: How many filters that takes, one for each scale and for the texture, and the gradients at two scales.
+FILTERS = len(SCALES) + 3
 #: So many standard deviations around a voxel have a part in it.
 _REACH = 3.0
 
@@ -21,7 +24,7 @@ def reach(spacing: Sequence[float]) -> tuple[int, ...]:
     return tuple(int(np.ceil(_REACH * sigma)) + 1 for sigma in _sigmas(SCALES[-1], spacing))
 
 
-def local_features(image: NDArray[np.generic], spacing: Sequence[float]) -> Picture:
+def local_features(image: NDArray[np.generic], spacing: Sequence[float], done: Callable[[], None] = lambda: None) -> Picture:
     """Return the features of each voxel of an image.
 
     Parameters
@@ -30,6 +33,8 @@ def local_features(image: NDArray[np.generic], spacing: Sequence[float]) -> Pict
         In two or three dimensions.
     spacing : sequence of float
         The mm of each axis.
+    done : callable, optional
+        Called after each of :data:`FILTERS` filters; what it raises ends the others.
 
     Returns
     -------
@@ -40,11 +45,20 @@ def local_features(image: NDArray[np.generic], spacing: Sequence[float]) -> Pict
     picture = np.nan_to_num(np.asarray(image, np.float32))
     jobs: list[Callable[[], Picture]] = [lambda sigma=sigma: _smooth(picture, sigma, spacing) for sigma in SCALES]  # type: ignore[misc]
     jobs.append(lambda: _smooth(picture * picture, SCALES[1], spacing))
-    with ThreadPoolExecutor() as threads:  # scipy's filters let other threads run
-        one, two, four, square = threads.map(lambda job: job(), jobs)
-        first, second = threads.map(lambda smooth: _steepness(smooth, spacing), (one, two))
+    threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1))  # scipy's filters let other threads run
+    try:
+        one, two, four, square = _each(threads.map(lambda job: job(), jobs), done)
+        first, second = _each(threads.map(lambda smooth: _steepness(smooth, spacing), (one, two)), done)
+    finally:
+        threads.shutdown(cancel_futures=True)
     texture = np.sqrt(np.maximum(square - two * two, 0))
     return np.stack([picture, one, two, four, picture - one, one - two, two - four, first, second, texture])
+
+
+def _each(pictures: Iterator[Picture], done: Callable[[], None]) -> Iterator[Picture]:
+    for picture in pictures:
+        yield picture
+        done()
 
 
 def _smooth(picture: Picture, scale: float, spacing: Sequence[float]) -> Picture:

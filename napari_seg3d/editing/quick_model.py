@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_seg3d.editing.boxes import Steps, check_image, grown_box, inner
 from napari_seg3d.editing.change import Box, Change, box_around, check_change, check_label, no_change
 from napari_seg3d.editing.limits import ANYTHING, Limits, touchable
-from napari_seg3d.editing.quick_features import Picture, local_features, reach
+from napari_seg3d.editing.quick_features import FILTERS, Picture, local_features, reach
 from napari_seg3d.editing.quick_network import QuickNetwork, Samples
 from napari_seg3d.errors import ConfigError, GeometryError
 
@@ -20,8 +20,11 @@ UNPAINTED = -1
 _MOST = 4000
 # Probabilities are smoothed by so many sides of the shortest voxel, so that no speckles are left.
 _SMOOTH = 0.7
-# Features of so many voxels are made at a time, so that one can stop in between and memory stays small.
-_PIECE = 1 << 19
+# So many standard deviations of that around a voxel have a part in it.
+_REACH = 3.0
+# Features of so many voxels are made at a time, so that memory stays small; and those of the last ones are kept, so that further strokes
+# are quick.
+_PIECE = 1 << 22
 
 
 class QuickModel:
@@ -63,45 +66,29 @@ class QuickModel:
                 "Give features on the grid of the image, with their channels first.",
             )
         self._image, self._spacing, self._more, self._place = image, tuple(map(float, spacing)), features, place
-        self._box: Box | None = None
-        self._features: Picture | None = None
+        # The features that were made last, and of which voxels.
+        self._kept: tuple[Box, Picture] | None = None
         self._network: QuickNetwork | None = None
         self._labels: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def prepare(
+    def learn(
         self,
-        box: Box,
+        strokes: NDArray[np.integer],
+        box: Box | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        """Make the features of a box, and keep them: `learn` and `fill` in it are quick from then on.
-
-        Raises
-        ------
-        Cancelled
-            `cancelled` said so.
-        """
-        if self._box is not None and _holds(self._box, box):
-            return
-        pieces = list(_pieces(box))
-        steps = Steps(len(pieces), progress, cancelled)
-        made = None
-        for piece in pieces:
-            found = self._of(piece)
-            if made is None:
-                made = np.empty((len(found), *(side.stop - side.start for side in box)), np.float32)
-            made[(slice(None), *inner(piece, box))] = found
-            steps.done()
-        self._box, self._features = box, made
-
-    def learn(self, strokes: NDArray[np.integer]) -> None:
         """Learn from strokes anew; what was learnt before is forgotten.
 
         Parameters
         ----------
         strokes : array of integers
             Of the shape of the image: a label where one was painted, 0 where background was, :data:`UNPAINTED` elsewhere.
+        box : tuple of slice, optional
+            What is to be filled with it: what has to be known of each voxel is made there at once, if that is not too much to keep.
+        progress, cancelled : callable, optional
+            Told (done, total) after, and asked before, each step.
 
         Raises
         ------
@@ -109,23 +96,23 @@ class QuickModel:
             Fewer than two labels were painted.
         GeometryError
             The strokes are not of the shape of the image.
+        Cancelled
+            `cancelled` said so; what was learnt before is still known.
         """
         check_image(strokes, self._image)
         painted = strokes >= 0
-        box = box_around(painted)
+        around = box_around(painted)
         classes = strokes[painted]
         labels, numbers = np.unique(classes, return_inverse=True)
-        if box is None or len(labels) < 2:
+        if around is None or len(labels) < 2:
             raise ConfigError(
                 f"Strokes of {len(labels)} label{'' if len(labels) == 1 else 's'} are too few to tell labels apart.",
                 "Paint at least one stroke of a label and one of the background, or of another label.",
             )
-        if self._box is None or not _holds(self._box, box):
-            self.prepare(box)
         random = np.random.default_rng(0)
         chosen = np.concatenate([_some(np.flatnonzero(numbers == number), random) for number in range(len(labels))])
         places = np.argwhere(painted)[chosen]
-        self._network = QuickNetwork(self._samples(tuple(places.T)), numbers[chosen], len(labels))
+        self._network = QuickNetwork(self._samples(places, around, box, progress, cancelled), numbers[chosen], len(labels))
         self._labels = labels.astype(np.int64)
 
     def fill(
@@ -170,14 +157,14 @@ class QuickModel:
         check_change(mask, Change(box, mask[box]))
         if mask[box].size == 0:
             return no_change(mask)
-        self.prepare(box, progress=progress, cancelled=cancelled)
         open_ = [number for number, label in enumerate(self._labels.tolist()) if label not in limits.locked]
         values = mask[box].copy()
         free = touchable(mask, limits, box) & np.isin(values, np.append(self._labels, 0).astype(mask.dtype))
         if open_:
-            probabilities = self._probabilities(box, Steps(1, None, cancelled))
-            best = self._labels[open_][np.argmax(probabilities[open_], axis=0)].astype(mask.dtype)
-            values[free] = best[free]
+            for piece, probabilities in self._probabilities(box, progress, cancelled):
+                here = inner(piece, box)
+                best = self._labels[open_][np.argmax(probabilities[open_], axis=0)].astype(mask.dtype)
+                values[here] = np.where(free[here], best, values[here])
         if strokes is not None:
             check_image(strokes, self._image)
             drawn = strokes[box]
@@ -195,31 +182,77 @@ class QuickModel:
         """
         if self._network is None:
             raise ConfigError("The quick model has learnt nothing.", "Paint strokes of two labels or more, and let it learn.")
-        self.prepare(box)
-        return self._probabilities(box, Steps(1))
+        result = np.empty((len(self._labels), *(side.stop - side.start for side in box)), np.float32)
+        for piece, probabilities in self._probabilities(box):
+            result[(slice(None), *inner(piece, box))] = probabilities
+        return result
 
-    def _probabilities(self, box: Box, steps: Steps) -> Picture:
+    def _probabilities(
+        self, box: Box, progress: Callable[[int, int], None] | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> Iterator[tuple[Box, Picture]]:
+        """Yield a box in pieces, each with the smoothed probabilities of the labels."""
         from scipy import ndimage
 
         assert self._network is not None
-        shape = tuple(side.stop - side.start for side in box)
-        result = np.empty((len(self._labels), *shape), np.float32)
-        for piece in _pieces(box):
-            here = inner(piece, box)
-            samples = self._table(piece)
-            found = self._network.probabilities(samples).T
-            result[(slice(None), *here)] = found.reshape(len(self._labels), *(side.stop - side.start for side in piece))
-        steps.done()
+        pieces = _pieces(box)
+        steps = Steps(len(pieces) * (FILTERS + 1), progress, cancelled)
         sigmas = [_SMOOTH * min(self._spacing) / side for side in self._spacing]
-        for number in range(len(result)):
-            ndimage.gaussian_filter(result[number], sigmas, output=result[number], truncate=3.0)
-        return result
+        for piece in pieces:
+            around = self._smoothed(piece)
+            features = self._features(around, steps)
+            shape = features.shape[1:]
+            found = self._network.probabilities(features.reshape(len(features), -1), steps.ask).reshape(-1, *shape)
+            for chances in found:
+                ndimage.gaussian_filter(chances, sigmas, output=chances, truncate=_REACH)
+                steps.ask()
+            yield piece, found[(slice(None), *inner(piece, around))]
+            steps.done()
 
-    def _of(self, box: Box) -> Picture:
-        """Return the features of a box, whatever lies around it."""
+    def _smoothed(self, box: Box) -> Box:
+        """Return the box of the voxels that have a part in the smoothed probabilities of a box."""
+        reach_of_smoothing = [int(np.ceil(_REACH * _SMOOTH * min(self._spacing) / side)) for side in self._spacing]
+        return grown_box(box, reach_of_smoothing, self._image.shape)
+
+    def _samples(
+        self,
+        places: NDArray[np.integer],
+        around: Box,
+        box: Box | None,
+        progress: Callable[[int, int], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> Samples:
+        """Return the features ``(n, features)`` of some places, around which there is a box, and for which others may ask soon."""
+        if box is not None and len(_pieces(box)) == 1 and _holds(box, around):
+            parts = [(np.arange(len(places)), self._smoothed(box))]
+        else:
+            parts = [
+                (rows, _box_of(places[rows]))
+                for piece in _pieces(around)
+                if (rows := np.flatnonzero((places[:, 0] >= piece[0].start) & (places[:, 0] < piece[0].stop))).size
+            ]
+        steps = Steps(len(parts) * FILTERS, progress, cancelled)
+        samples: list[Samples] = []
+        for rows, part in parts:
+            inside = places[rows] - [side.start for side in part]
+            samples.append(self._features(part, steps)[(slice(None), *inside.T)].T)
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        return np.concatenate(samples)[order]
+
+    def _features(self, box: Box, steps: Steps) -> Picture:
+        """Return the features of a box ``(features, ...)``, in as many steps as there are filters; those that were made last are kept."""
+        if self._kept is None or not _holds(self._kept[0], box):
+            self._kept = None  # not two of them at a time
+            self._kept = box, self._of(box, steps)
+        else:
+            for _ in range(FILTERS):
+                steps.done()
+        kept, features = self._kept
+        return features[(slice(None), *inner(box, kept))]
+
+    def _of(self, box: Box, steps: Steps) -> Picture:
         around = grown_box(box, reach(self._spacing), self._image.shape)
         here = (slice(None), *inner(box, around))
-        found = local_features(self._image[around], self._spacing)[here]
+        found = local_features(self._image[around], self._spacing, steps.done)[here]
         parts = [found]
         if self._more is not None:
             parts.append(np.asarray(self._more[(slice(None), *box)], np.float32))
@@ -231,21 +264,13 @@ class QuickModel:
             parts.append(np.stack(places).astype(np.float32))
         return np.concatenate(parts)
 
-    def _table(self, box: Box) -> Samples:
-        assert self._features is not None
-        assert self._box is not None
-        part = self._features[(slice(None), *inner(box, self._box))]
-        return np.ascontiguousarray(part.reshape(len(part), -1).T)
-
-    def _samples(self, places: tuple[NDArray[np.integer], ...]) -> Samples:
-        assert self._features is not None
-        assert self._box is not None
-        inside = tuple(place - side.start for place, side in zip(places, self._box, strict=True))
-        return np.ascontiguousarray(self._features[(slice(None), *inside)].T)
-
 
 def _some(places: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.integer]:
     return places if len(places) <= _MOST else random.choice(places, _MOST, replace=False)
+
+
+def _box_of(places: NDArray[np.integer]) -> Box:
+    return tuple(slice(int(first), int(last) + 1) for first, last in zip(places.min(axis=0), places.max(axis=0), strict=True))
 
 
 def _holds(box: Box, other: Box) -> bool:

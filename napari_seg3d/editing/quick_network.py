@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -13,8 +14,8 @@ _HIDDEN = (32, 16)
 _STEPS, _BATCH, _RATE, _DECAY = 120, 1024, 0.03, 0.1
 # Strokes are never quite right at their rims.
 _SMOOTHING = 0.02
-# Rows that are told apart at a time: enough for the processor, little enough for its memory.
-_ROWS = 1 << 16
+# Samples that are told apart at a time: enough for the processor, little enough for its caches.
+_COLUMNS = 1 << 13
 
 
 class QuickNetwork:
@@ -33,7 +34,7 @@ class QuickNetwork:
     def __init__(self, samples: Samples, classes: NDArray[np.integer], count: int) -> None:
         random = np.random.default_rng(0)
         self._mean, self._scale = samples.mean(axis=0), samples.std(axis=0) + np.float32(1e-6)
-        known = self._normal(samples)
+        known: Samples = ((samples - self._mean) / self._scale).astype(np.float32)
         self._layers: list[NDArray[np.float32]] = []
         for before, after in pairwise([samples.shape[1], *_HIDDEN, count]):
             self._layers.append((random.normal(size=(before, after)) * (2 / before) ** 0.5).astype(np.float32))
@@ -67,19 +68,26 @@ class QuickNetwork:
             error = (error @ self._layers[number].T) * (value > 0)
         return slopes
 
-    def probabilities(self, samples: Samples) -> Samples:
-        """Return the probability of each class ``(n, classes)`` of some samples."""
-        result = np.empty((len(samples), self._layers[-1].shape[0]), np.float32)
-        for start in range(0, len(samples), _ROWS):
-            value = self._normal(samples[start : start + _ROWS])
-            for number in range(0, len(self._layers) - 2, 2):
-                value = np.maximum(value @ self._layers[number] + self._layers[number + 1], 0)
-            result[start : start + _ROWS] = _softmax(value @ self._layers[-2] + self._layers[-1])
+    def probabilities(self, features: Samples, ask: Callable[[], None] = lambda: None) -> Samples:
+        """Return the probability of each class ``(classes, n)`` of features ``(features, n)``; `ask` may end it by raising."""
+        result = np.empty((self._layers[-1].shape[0], features.shape[1]), np.float32)
+        # By columns, as features lie in memory, and with the scale in the weights.
+        first = np.ascontiguousarray((self._layers[0] / self._scale[:, np.newaxis]).T)
+        weights = [first, *(np.ascontiguousarray(layer.T) for layer in self._layers[2::2])]
+        offsets = [layer[:, np.newaxis] for layer in self._layers[1::2]]
+        for start in range(0, features.shape[1], _COLUMNS):
+            ask()
+            value = features[:, start : start + _COLUMNS] - self._mean[:, np.newaxis]
+            for weight, offset in zip(weights[:-1], offsets[:-1], strict=True):
+                value = weight @ value
+                value += offset
+                np.maximum(value, 0, out=value)
+            value = weights[-1] @ value
+            value += offsets[-1]
+            value -= value.max(axis=0)
+            np.exp(value, out=value)
+            result[:, start : start + _COLUMNS] = value / value.sum(axis=0)
         return result
-
-    def _normal(self, samples: Samples) -> Samples:
-        normal: Samples = ((samples - self._mean) / self._scale).astype(np.float32)
-        return normal
 
 
 def _softmax(value: Samples) -> Samples:

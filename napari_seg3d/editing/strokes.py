@@ -49,8 +49,7 @@ def grow_strokes(
     limits, progress, cancelled
         As for `grow_from_seeds`, whose errors are raised, too.
     """
-    check_image(mask, image)
-    strokes, mask = _strokes(mask, source, background)
+    strokes, mask = _strokes(mask, image, source, background)
     return grow_from_seeds(mask, strokes, image, spacing, margin=margin_mm, limits=limits, progress=progress, cancelled=cancelled)
 
 
@@ -83,23 +82,30 @@ def refine(
     Cancelled
         `cancelled` said so.
     """
-    check_image(mask, image)
     check_spacing(mask, spacing)
-    strokes, mask = _strokes(mask, source, background)
+    strokes, mask = _strokes(mask, image, source, background)
     around = box_around(strokes >= 0)
     if around is None:
         raise ConfigError("There are no strokes.", "Paint a stroke of each label, and one of the background.")
     box = grown_box(around, reach_of(margin_mm, spacing), mask.shape)
     model = QuickModel(image, spacing, place=place)
-    model.prepare(box, progress=progress, cancelled=cancelled)
-    model.learn(strokes)
-    return model.fill(mask, box, strokes, limits=limits, cancelled=cancelled)
+    # Learning is told as the first of five parts.
+    model.learn(strokes, box, progress=_part(progress, 0, 1), cancelled=cancelled)
+    return model.fill(mask, box, strokes, limits=limits, progress=_part(progress, 1, 4), cancelled=cancelled)
+
+
+def _part(progress: Callable[[int, int], None] | None, before: int, parts: int) -> Callable[[int, int], None] | None:
+    """Return what is told of some of five parts, of which so many are done before."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(before * total + parts * done, 5 * total)
 
 
 def _strokes(
-    mask: NDArray[np.integer], source: NDArray[np.integer] | None, background: int | None
+    mask: NDArray[np.integer], image: NDArray[np.generic], source: NDArray[np.integer] | None, background: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.integer]]:
     """Return what was painted, and the mask without the strokes of the background."""
+    check_image(mask, image)
     if source is not None:
         check_image(mask, source)
     strokes = seeds_of(mask if source is None else source, background)

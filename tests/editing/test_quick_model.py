@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_seg3d.editing import History, Limits
+from napari_seg3d.editing import History, Limits, quick_model
 from napari_seg3d.editing.quick_model import QuickModel
+from napari_seg3d.editing.strokes import refine
 from napari_seg3d.errors import Cancelled, ConfigError, GeometryError
 from napari_seg3d.evaluation.counts import count_labels
 
@@ -61,10 +62,50 @@ def test_a_part_is_filled_as_it_is_in_the_whole():
     model.learn(strokes)
     whole = model.probabilities(box)
     small = QuickModel(image, (1.0, 1.0, 1.0))
-    small.prepare((slice(8, 9), slice(0, 40), slice(0, 40)))
     small.learn(strokes)
     part = small.probabilities((slice(4, 12), slice(6, 30), slice(10, 35)))
-    assert np.allclose(part[:, 3:-3, 3:-3, 3:-3], whole[:, 7:9, 9:27, 13:32], atol=1e-3)
+    assert np.allclose(part, whole[:, 4:12, 6:30, 10:35], atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [False, True])
+def test_pieces_make_no_difference(monkeypatch, place):
+    _, image, strokes, box = scene()
+    mask = np.zeros(image.shape, np.uint8)
+    strokes[2, 3:9, 4] = 2
+    at_once = QuickModel(image, (1.0, 1.0, 1.0), place=place)
+    at_once.learn(strokes, box)
+    expected = at_once.fill(mask, box).values
+    monkeypatch.setattr(quick_model, "_PIECE", 5_000)
+    in_pieces = QuickModel(image, (1.0, 1.0, 1.0), place=place)
+    in_pieces.learn(strokes)
+    assert np.mean(in_pieces.fill(mask, box).values != expected) < 1e-4
+
+
+def test_it_tells_how_far_it_is_and_stops(monkeypatch):
+    _, image, strokes, box = scene()
+    monkeypatch.setattr(quick_model, "_PIECE", 5_000)
+    strokes[2, 3:9, 4] = 6
+    mask = np.zeros(image.shape, np.uint8)
+    model = QuickModel(image, (1.0, 1.0, 1.0))
+    for work in (model.learn, lambda strokes, **asked: model.fill(mask, box, strokes, **asked)):
+        told, asked = [], []
+        work(strokes, progress=lambda *step, told=told: told.append(step), cancelled=lambda asked=asked: bool(asked.append(0)))
+        assert [done for done, _ in told] == list(range(1, told[-1][1] + 1))
+        assert len(told) > 10
+        assert len(asked) > len(told)
+    for stop in range(0, len(asked), 7):
+        answers = iter([False] * stop + [True] * 99)
+        with pytest.raises(Cancelled):
+            model.fill(mask, box, strokes, cancelled=lambda answers=answers: next(answers))
+
+
+def test_refining_is_told_as_one_work():
+    _, image, strokes, _ = scene()
+    told = []
+    mask = np.where(strokes == 0, 1, np.maximum(strokes, 0)).astype(np.uint8)
+    refine(mask, image, (1.0, 1.0, 1.0), background=1, progress=lambda done, total: told.append(done / total))
+    assert told == sorted(told)
+    assert told[0] < 0.2 < told[-1] == 1
 
 
 def test_what_a_network_thinks_may_be_believed():
@@ -108,4 +149,4 @@ def test_what_cannot_be_learnt_says_why():
     with pytest.raises(GeometryError, match="features"):
         QuickModel(image, (1.0, 1.0, 1.0), features=np.zeros((2, 3, 3, 3), np.float32))
     with pytest.raises(Cancelled):
-        model.prepare(box, cancelled=lambda: True)
+        model.learn(strokes, cancelled=lambda: True)
