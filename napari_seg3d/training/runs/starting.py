@@ -148,8 +148,8 @@ def _start(run: Run, config: TrainConfig, queue: bool) -> None:
     except OSError as error:
         raise TrainingError(f"The training process could not be started ({error}).", "Check the Python installation.") from error
     ProcessFile.of(process.pid).write(run.folder)
-    # Whoever waits for the child is this process; without it the ended child would stay in the process table.
-    process_file.children.append(process)
+    # Whoever waits for a child is this process; without it an ended child would stay in the process table.
+    process_file.children[:] = [*(child for child in process_file.children if child.poll() is None), process]
 
 
 def _detached() -> dict[str, Any]:
