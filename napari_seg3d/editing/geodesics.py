@@ -31,7 +31,7 @@ _SHORTEST = 16
 _VOTES = 1.0
 # Of the votes of a label, one part in three depends on how well the brightness fits: scans are brighter at one end than at the other.
 _DOUBT = 2.0
-# Voxels that vote at a time.
+# Voxels whose probabilities are computed, and that vote, at a time.
 _PIECE = 1 << 16
 
 
@@ -84,7 +84,8 @@ def nearest_seeds(
         longer = tuple(side * many for side, many in zip(sides, blocks, strict=True))
         levels.append((_fewer_seeds(fine, blocks), _means(picture, blocks), longer))
         steps.ask()
-    result = _decided(levels[-1][0], *levels.pop(), count, steps)
+    strokes, picture, sides = levels.pop()
+    result = _decided(strokes, strokes, picture, sides, count, steps)
     for blocks in reversed(halvings):
         strokes, picture, sides = levels.pop()
         settled = _settled(strokes, result, blocks)
@@ -119,7 +120,8 @@ def _decided(seeds: Seeds, strokes: Seeds, image: Picture, spacing: Sequence[flo
         brightness = Brightness(rim, spacing)
         looks = Looks(np.pad(np.ascontiguousarray(strokes), 1, constant_values=WALL), count, brightness)
         steps.ask()
-        _grow(labels, open_, strides, brightness, looks, spacing, steps)
+        # Over the edges of voxels, too, where ways are long; between borders that are near, through their faces only.
+        _grow(labels, open_, strides, brightness, looks, spacing, 2 if seeds is strokes else 1, steps)
         steps.done()
         labels[open_] = _voted(labels, open_, strides, brightness, looks, spacing, steps)
     else:
@@ -135,11 +137,12 @@ def _grow(
     brightness: Brightness,
     looks: Looks,
     spacing: Sequence[float],
+    most: int,
     steps: Steps,
 ) -> None:
-    """Give the open voxels of raveled labels that of the nearest seed."""
+    """Give the open voxels of raveled labels that of the nearest seed, in steps that change at most so many indices."""
     # Voxels by number, but for those that no way from a seed to an open voxel leads through.
-    directions = steps_to(len(spacing), 2)
+    directions = steps_to(len(spacing), most)
     used = np.zeros(labels.size, np.bool_)
     for step in directions:
         used[open_ + int(np.dot(step, strides))] = True
@@ -149,9 +152,13 @@ def _grow(
     voxels = np.flatnonzero(used)
     number = np.full(labels.size, len(voxels), np.int32)
     number[voxels] = np.arange(len(voxels), dtype=np.int32)
-    steps.ask()
-    values = brightness(voxels)
-    shares = looks.shares(values)
+    values = np.empty(len(voxels), np.float32)
+    shares = np.empty((looks.count, len(voxels)), np.float32)
+    for start in range(0, len(voxels), _PIECE):
+        steps.ask()
+        piece = slice(start, start + _PIECE)
+        values[piece] = brightness(voxels[piece])
+        shares[:, piece] = looks.shares(values[piece])
     steps.ask()
     to = np.empty((len(voxels), len(directions)), np.int32)
     lengths = np.empty(to.shape, np.float32)
@@ -165,7 +172,7 @@ def _grow(
         differs = np.abs(values[there] - values) * scale
         for share in shares:
             differs += np.float32(_OTHER) * np.abs(share[there] - share)
-        mm = np.sqrt(sum((voxels_ * side) ** 2 for voxels_, side in zip(step, spacing, strict=True)))
+        mm = np.sqrt(sum((indices * side) ** 2 for indices, side in zip(step, spacing, strict=True)))
         lengths[:, place] = np.float32(mm) * (1 + np.float32(_STEEPNESS) * differs)
         steps.ask()
     found = labels[voxels]

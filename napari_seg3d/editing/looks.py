@@ -74,6 +74,7 @@ class Looks:
     """
 
     def __init__(self, strokes: NDArray[np.int16], count: int, brightness: Brightness) -> None:
+        self.count = count
         painted = np.flatnonzero(strokes.ravel() >= 0)
         labels = strokes.ravel()[painted]
         self._means, self._widths = np.zeros(count, np.float32), np.full(count, np.nan, np.float32)

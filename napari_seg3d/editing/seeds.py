@@ -103,7 +103,9 @@ def grow_from_seeds(
     painted = np.full(drawn.shape, OPEN, np.int16)
     painted[drawn >= 0] = np.searchsorted(labels, drawn[drawn >= 0])
     # A label of which nothing was painted is none of those that compete.
-    walls = ~(touchable(mask, limits, box) & is_any(values, [0, *labels.tolist()]))
+    walls = ~touchable(mask, limits, box)
+    labelled = np.nonzero(values)
+    walls[labelled] |= ~is_any(values[labelled], labels.tolist())
     for place in np.flatnonzero(np.isin(labels, sorted(limits.locked))):
         walls |= painted == place
     painted[walls] = WALL
