@@ -13,7 +13,7 @@ from napari_seg3d.datasets.doctor import (
     save_page,
 )
 from napari_seg3d.datasets.layouts.folders import find_masks
-from napari_seg3d.datasets.layouts.luna import Candidates, Nodule, read_candidates, read_nodules, world_to_voxel
+from napari_seg3d.datasets.layouts.luna import Candidates, Nodule, read_candidates, read_nodules, read_places, world_to_voxel
 from napari_seg3d.datasets.layouts.manifest import load_dataset, save_dataset
 from napari_seg3d.datasets.layouts.nnunet import export_nnunet
 from napari_seg3d.datasets.layouts.nodules import AIR, SeriesSize, nodule_box, nodule_mask, read_sizes
@@ -107,6 +107,7 @@ __all__ = [
     "read_ids",
     "read_mask",
     "read_nodules",
+    "read_places",
     "read_sizes",
     "read_split",
     "refuse_same_scans",

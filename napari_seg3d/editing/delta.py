@@ -91,7 +91,7 @@ class _Piece:
 
 @dataclass(frozen=True)
 class Delta:
-    """What an edit has changed in a mask of `shape` and `dtype`.
+    """What an edit has changed in a mask of `shape` and `dtype`, and the name of the tool that did it, where it has one.
 
     Made by `history.apply`, or of what somebody else has written by `Delta.of_points` and `Delta.of_region`.
     """
@@ -99,6 +99,7 @@ class Delta:
     shape: tuple[int, ...]
     dtype: np.dtype[np.integer]
     pieces: tuple[_Piece, ...]
+    tool: str = ""
 
     @classmethod
     def of_points(
@@ -228,6 +229,7 @@ class Delta:
         head = {
             "shape": self.shape,
             "dtype": self.dtype.str,
+            "tool": self.tool,
             "pieces": [
                 {
                     "box": [[side.start, side.stop] for side in piece.box],
@@ -263,7 +265,7 @@ class Delta:
                 )
                 for piece in head["pieces"]
             )
-            return cls(tuple(head["shape"]), dtype, pieces)
+            return cls(tuple(head["shape"]), dtype, pieces, str(head.get("tool", "")))
         except (struct.error, ValueError, KeyError, TypeError, IndexError) as error:
             raise ReadError("What should be an edit of a mask is damaged.", "Use what was saved before it.") from error
 

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -281,7 +282,12 @@ class Recovered:
 
     def read(self) -> NDArray[np.integer]:
         """Return the mask with all its edits. Raises a ReadError where the file is gone or damaged."""
-        return replay(self.path)[1]
+        return self.read_with_tools()[0]
+
+    def read_with_tools(self) -> tuple[NDArray[np.integer], Counter[str]]:
+        """Return the mask with all its edits, and what it was edited with, how often; raises as `read`."""
+        _, mask, tools = replay(self.path)
+        return mask, tools
 
     def take(self) -> bool:
         """Keep other processes from recovering it, too; return whether it is ours now."""

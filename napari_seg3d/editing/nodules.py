@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_seg3d.datasets import AIR, nodule_box, read_nodules, world_to_voxel
+from napari_seg3d.datasets import AIR, nodule_box, read_places, world_to_voxel
 from napari_seg3d.editing.boxes import check_image, check_place, check_spacing
 from napari_seg3d.editing.change import Box, Change, joined, no_change, paint
 from napari_seg3d.errors import ConfigError, DatasetError
@@ -87,13 +87,13 @@ def _check_size(place: Sequence[int], box: Box, spacing: Sequence[float], above:
 
 def centres_in(
     path: str | Path, affine: NDArray[np.floating], shape: Sequence[int], series: str | None = None
-) -> tuple[NDArray[np.int64], int]:
+) -> tuple[NDArray[np.int64], tuple[int, ...]]:
     """Return the voxels of the centres that a CSV lists.
 
     Parameters
     ----------
     path : path
-        A table such as LUNA's ``annotations.csv``: series_uid, x, y, z in mm (LPS).
+        A table such as LUNA's ``annotations.csv``: series_uid, x, y, z in mm (LPS). One of a single CT need not name it.
     affine : array of shape (4, 4)
         Voxel of the mask -> RAS+ mm, for the axis order that the mask has.
     shape : sequence of int
@@ -104,20 +104,23 @@ def centres_in(
     Returns
     -------
     array of shape (n, 3), int
-        The voxels of those that lie in the scan, and how many do not.
+        The voxels of those that lie in the scan, and the lines of the table whose places do not.
 
     Raises
     ------
     DatasetError
-        The table is broken, or has several CTs and none is named, or none of the named one.
+        The table is empty or broken, or has several CTs and none is named, or none of the named one.
     """
-    nodules = read_nodules(path)
-    named = {nodule.series for nodule in nodules}
+    listed = read_places(path)
+    if not listed:
+        raise DatasetError(f"{path} lists no places.", "Choose a table with the columns x, y and z, and a line for each centre.")
+    named = {place.series for place in listed}
     if series is None and len(named) > 1:
         raise DatasetError(f"{path} has nodules of {len(named)} CTs.", "Say which of them is open.")
-    if series is not None and series not in named:
+    if series is not None and named != {""} and series not in named:
         raise DatasetError(f"{path} has no nodule of {series}.", "Check that the table and the scan belong together.")
-    places = [nodule.centre for nodule in nodules if series in (None, nodule.series)]
-    voxels = np.rint(world_to_voxel(places, affine)).astype(np.int64)
-    inside = ((voxels >= 0) & (voxels < np.array(shape))).all(axis=1)
-    return voxels[inside], int((~inside).sum())
+    places = [place for place in listed if series is None or place.series in ("", series)]
+    voxels = np.rint(world_to_voxel([place.centre for place in places], affine)).astype(np.int64)
+    inside = np.logical_and(voxels >= 0, voxels < np.array(shape)).all(axis=1)
+    outside = np.flatnonzero(~inside).tolist()
+    return voxels[inside], tuple(places[at].line for at in outside)

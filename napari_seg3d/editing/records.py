@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -119,15 +120,16 @@ def read_records(path: Path) -> Iterator[Record]:
         raise ReadError(f"{path.name} cannot be read: {error.strerror or error}.", "Check the disk.") from error
 
 
-def replay(path: Path) -> tuple[About, NDArray[np.integer], int]:
-    """Return whose mask a file holds, the mask with all its edits, and how many there were.
+def replay(path: Path) -> tuple[About, NDArray[np.integer], Counter[str]]:
+    """Return whose mask a file holds, the mask with all its edits, and which tools made them, how often.
 
     Raises
     ------
     ReadError
         There is no whole mask in it.
     """
-    about, mask, edits = None, None, 0
+    about, mask = None, None
+    tools: Counter[str] = Counter()
     for record in read_records(path):
         if record.kind == "about":
             about = About.from_bytes(record.content)
@@ -143,14 +145,16 @@ def replay(path: Path) -> tuple[About, NDArray[np.integer], int]:
             delta = Delta.from_bytes(record.content)
             if record.kind == "done":
                 delta.redo(mask)
+                tools[delta.tool] += 1
             else:
                 delta.undo(mask)
-            edits += 1
+                tools[delta.tool] -= 1
     if about is None or mask is None:
         raise ReadError(
             f"There is no mask in {path.name}.", "It was not written to its end: nothing was edited yet, or the disk was full."
         )
-    return about, mask, edits
+    del tools[""]
+    return about, mask, +tools
 
 
 def _check_sum(letter: bytes, time: float, content: bytes) -> int:

@@ -4,7 +4,7 @@ from napari_seg3d.review.agreement import Agreement, CaseAgreement, agreement
 from napari_seg3d.review.compare import AGREED, MISSED, OTHER, TOO_MUCH, Difference, agreement_map, differences
 from napari_seg3d.review.entry import Entry, MaskInUse, Reading
 from napari_seg3d.review.events import Event
-from napari_seg3d.review.keeping import explain_folder, keep_mask
+from napari_seg3d.review.keeping import corrections_of, explain_folder, keep_mask
 from napari_seg3d.review.measures import Measures, measure, oddness, uncertainty_of
 from napari_seg3d.review.measuring import measure_entry, measure_missing, read_mask_in_use, read_reference
 from napari_seg3d.review.orders import LARGEST_FIRST, ORDERS, Order, beside, ordered, value_of
@@ -41,6 +41,7 @@ __all__ = [
     "agreement",
     "agreement_map",
     "beside",
+    "corrections_of",
     "differences",
     "explain_folder",
     "keep_mask",

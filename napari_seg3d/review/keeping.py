@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from napari_seg3d.editing.versions import save_version
+from napari_seg3d.editing.versions import Version, list_versions, save_version
 from napari_seg3d.files import write_text
 from napari_seg3d.review.worklist import Worklist
 from napari_seg3d.volumes import Volume
@@ -64,6 +64,12 @@ def keep_mask(
     else:
         worklist.use_prediction(case, version.path)
     return version.path
+
+
+def corrections_of(worklist: Worklist, case: str) -> list[Version]:
+    """Return the masks of a case that people corrected, the oldest first; those of another reader only when both are done."""
+    found = list_versions(worklist.store.folder / _FOLDERS["correction"] / case)
+    return [one for one in found if one.author == worklist.who] if worklist.entry(case).is_blinded else found
 
 
 def explain_folder(worklist: Worklist) -> None:

@@ -123,6 +123,17 @@ class Worklist:
             return MaskInUse(given, "prediction", self.written(given))
         return MaskInUse(None, "data set") if self._cases[case].mask is not None else None
 
+    def left_at(self) -> str | None:
+        """Return the case that the reviewer was at last; None where they have not begun."""
+        for event in reversed(self.store.events):
+            # Predictions and measures come by themselves, of whichever case.
+            is_said = event.field in ("comment", "seconds", "correction") or (
+                event.field == "state" and event.value != "predicted"
+            )
+            if is_said and event.who == self.who and event.case in self._cases:
+                return event.case
+        return None
+
     def strangers(self) -> list[str]:
         """Return ids of cases that the review knows and the data set does not hold; what was said of them is kept."""
         return sorted(set(self.store.by_case()) - {""} - set(self._cases))

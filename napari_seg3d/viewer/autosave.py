@@ -24,7 +24,7 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.files import user_folder
 from napari_seg3d.viewer.layers import native_of
 from napari_seg3d.viewer.saving import native_labels
-from napari_seg3d.viewer.undo import Edit, on_edit
+from napari_seg3d.viewer.undo import Edit, on_edit, tools_used
 from napari_seg3d.volumes import Source
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def about_of(layer: Labels, layers: Iterable[Layer]) -> About:
         "units": [str(one) for one in layer.units],
         "axis_labels": list(layer.axis_labels),
         "labels": {str(value): [label.name, label.colour] for value, label in native_labels(layer).items()},
+        "tools": list(tools_used(layer)),
     }
     if native is not None:
         more["native"] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_seg3d.editing import Change, Limits
+from napari_seg3d.editing.nodules import centres_in
 from napari_seg3d.editing.tool_spec import ToolSpec, Work
 from napari_seg3d.editing.tools import tool
 from napari_seg3d.errors import ConfigError, Seg3dError
@@ -28,6 +30,7 @@ from napari_seg3d.viewer.mask_part import MaskPart, images_under, masks_beside
 from napari_seg3d.viewer.stage import Picture, Stage
 from napari_seg3d.viewer.undo import Edit, edit_layer, on_edit
 from napari_seg3d.viewer.windows import is_in_hu
+from napari_seg3d.volumes import volume_name
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -37,6 +40,8 @@ Kind = Literal["info", "warning", "error"]
 _MILLISECONDS_OF_REST = 60
 _HALO = 8  # voxels around what changes that tools look at most
 _SOFT_TISSUE = (-50.0, 150.0)
+_AXES = 3
+_MOST_LINES = 5
 _SHARE_OF_WINDOW = 0.12  # that intensities of one tissue differ by, where they have no unit
 
 
@@ -91,7 +96,6 @@ class CorrectModel(QObject):
         self._stroke: Stroke | None = None
         self._edited = 0
         self._stop_hearing: Callable[[], None] | None = None
-        self._used: weakref.WeakKeyDictionary[Labels, list[str]] = weakref.WeakKeyDictionary()
         self._rest = QTimer(self, singleShot=True, interval=_MILLISECONDS_OF_REST)
         self._rest.timeout.connect(self.changed)
         labels.changed.connect(self._follow)
@@ -335,6 +339,10 @@ class CorrectModel(QObject):
             return
         self._guarded(lambda: self._run(spec, model))
 
+    def use_centres(self, file: Path) -> None:
+        """Paint the nodules at all centres that a CSV lists, as one level of undo."""
+        self._guarded(lambda: self._use_centres(file))
+
     def apply(self, name: str, model: ViewerModel | None = None) -> None:
         """Use a tool that needs no gesture, without taking it into the hand."""
         spec = tool(name)
@@ -367,10 +375,6 @@ class CorrectModel(QObject):
         if self.layer is not None and self._stroke is None:
             self.layer.redo()
             self.say("")
-
-    def used(self) -> tuple[str, ...]:
-        """Return the tools that were used on this mask, each once, in the order of their first use."""
-        return tuple(self._used.get(self.layer, ())) if self.layer is not None else ()
 
     def say(self, text: str, kind: Kind = "info") -> None:
         """Say something in words."""
@@ -408,10 +412,10 @@ class CorrectModel(QObject):
         )
         self.changed.emit()
 
-    def put(self, part: MaskPart, change: Change, limits: Limits | None = None) -> int:
+    def put(self, part: MaskPart, change: Change, limits: Limits | None = None, tool: str = "") -> int:
         """Write a change into a mask as one level of undo, and return how many voxels changed."""
         self._edited = 0
-        edit_layer(part.layer, part.in_layer(change), limits)
+        edit_layer(part.layer, part.in_layer(change), limits, tool)
         return self._edited
 
     def _run(
@@ -446,6 +450,23 @@ class CorrectModel(QObject):
 
         self.work_on(spec.title, compute, take)
 
+    def _use_centres(self, file: Path) -> None:
+        part = self.shown()
+        if part.mask.ndim != _AXES:
+            raise ConfigError("The mask has but one slice, and the centres of a CSV lie in a volume.", "Open the whole CT.")
+        native = native_of(part.image) if part.image is not None else None
+        scan = volume_name(native.source.path) if native is not None and native.source is not None else None
+        voxels, outside = centres_in(file, part.affine, part.mask.shape, scan)
+        lines = f"{'line' if len(outside) == 1 else 'lines'} {', '.join(map(str, outside[:_MOST_LINES]))}"
+        if not len(voxels):
+            raise ConfigError(
+                f"No centre in {file.name} lies in the scan ({lines}).",
+                "Give x, y and z in mm towards left, back and head, as DICOM and the tables of LUNA do.",
+            )
+        self._run(tool("nodule"), None, lambda _part: voxels)
+        if outside:
+            self.say(f"{self.notice[0]} {len(outside)} centres lie outside of the scan: {lines} of {file.name}.", "warning")
+
     def _work(
         self, spec: ToolSpec, model: ViewerModel | None, plane: tuple[int | None, int | None] | None = None
     ) -> tuple[MaskPart, Work]:
@@ -469,15 +490,12 @@ class CorrectModel(QObject):
         return part, work
 
     def _take(self, spec: ToolSpec, part: MaskPart, change: Change) -> None:
-        self.put(part, change)
+        self.put(part, change, tool=spec.id)
         self._tell(spec, part, change)
 
     def _tell(self, spec: ToolSpec, part: MaskPart, change: Change | None) -> None:
         """Say what a tool has done, or why nothing."""
         if self._edited:
-            used = self._used.setdefault(part.layer, [])
-            if spec.id not in used:
-                used.append(spec.id)
             self.say(f"{spec.title}: {_voxels(self._edited)} changed ({part.size_of(self._edited)}).")
             return
         locked = locked_values(part.layer)

@@ -22,8 +22,10 @@ from napari_seg3d.viewer.label_look import set_styles, style_of
 from napari_seg3d.viewer.layers import at_time, native_of
 from napari_seg3d.viewer.mask_part import MaskPart
 from napari_seg3d.viewer.prediction_model import PredictionModel
+from napari_seg3d.viewer.review_model import ReviewModel
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.viewer.stage import Picture
+from napari_seg3d.viewer.undo import note_kept, tools_used
 from napari_seg3d.volumes import Label, Volume
 
 if TYPE_CHECKING:
@@ -41,10 +43,12 @@ class CorrectStart:
         Whose mask it is, and who says what happened.
     prediction : PredictionModel
         Who keeps the networks warm.
+    review : ReviewModel
+        Where versions are kept of a mask that belongs to a case of its worklist.
     """
 
-    def __init__(self, viewer: Viewer, model: CorrectModel, prediction: PredictionModel) -> None:
-        self._viewer, self._model, self._prediction = viewer, model, prediction
+    def __init__(self, viewer: Viewer, model: CorrectModel, prediction: PredictionModel, review: ReviewModel) -> None:
+        self._viewer, self._model, self._prediction, self._review = viewer, model, prediction, review
 
     # -- a prediction --------------------------------------------------------------------------------------------------------------
 
@@ -93,7 +97,7 @@ class CorrectStart:
                 return
             if only_empty:
                 values = np.where(part.mask == 0, values, part.mask)
-            number = self._put(part, values, part.limits)
+            number = self._put(part, values, part.limits, "prediction")
             self._name(part.layer, names)
             for picture in maps if part.image in self._viewer.layers else ():
                 self._stage_maps(part.image, picture)
@@ -106,12 +110,22 @@ class CorrectStart:
 
     def versions(self) -> list[Version]:
         """Return the versions of the mask, the oldest first."""
-        folder = self._folder()
+        case, folder = self._case(), self._folder()
+        if case is not None:
+            return self._review.corrections_of(case)
         return [] if folder is None else list_versions(folder)
 
+    @property
+    def reviewer(self) -> str | None:
+        """Who keeps versions of the mask, where it belongs to a case of the worklist that is open; else None."""
+        return self._review.worklist.who if self._review.worklist is not None and self._case() is not None else None
+
     def keep(self, author: str, comment: str = "") -> None:
-        """Keep the mask as it is now as a version, beside its scan and never over it."""
-        folder, layer = self._folder(), self._model.layer
+        """Keep the mask as it is now as a version: in the review that it belongs to, else beside its scan; never over either."""
+        case, folder, layer = self._case(), self._folder(), self._model.layer
+        if case is not None and layer is not None:
+            self._keep_in_review(case, layer)
+            return
         if folder is None or layer is None:
             self._model.say("The mask and its scan come from no file: save one of them first.", "warning")
             return
@@ -121,12 +135,13 @@ class CorrectStart:
             self._model.say(str(error), "error")
             return
         mask = mask.with_data(mask.data.copy())  # whoever goes on painting does not paint into the file
-        used = self._model.used()
-        self._model.work_on(
-            "Keeping a version",
-            lambda _job: save_version(folder, mask, author, used, comment),
-            lambda version: self._model.say(f"Kept as {version.path.name} in {version.path.parent}."),
-        )
+        used = tools_used(layer)
+
+        def kept(version: Version) -> None:
+            note_kept(layer, used)
+            self._model.say(f"Kept as {version.path.name} in {version.path.parent}.")
+
+        self._model.work_on("Keeping a version", lambda _job: save_version(folder, mask, author, tuple(used), comment), kept)
 
     def go_back(self, version: Version) -> None:
         """Put a version into the mask; what was there is taken back by undo, and was not written over."""
@@ -145,13 +160,27 @@ class CorrectStart:
         def take(result: tuple[NDArray[np.integer], Volume]) -> None:
             values, volume = result
             if self._is_there(part):
-                self._put(part, values, Limits())
+                self._put(part, values, Limits(), "version")
                 self._name(part.layer, volume.labels)
                 self._model.say(f"This is {version.path.name} of {version.author or 'somebody'} again. Undo takes it back.")
 
         self._model.work_on("Reading the version", work, take)
 
     # -- how -----------------------------------------------------------------------------------------------------------------------
+
+    def _case(self) -> str | None:
+        layer = self._model.layer
+        return None if layer is None else self._review.case_of(layer, self._model.image)
+
+    def _keep_in_review(self, case: str, layer: Labels) -> None:
+        def kept() -> None:
+            versions = self._review.corrections_of(case)
+            if versions:
+                self._model.say(f"Kept as {versions[-1].path.name} in {versions[-1].path.parent}.")
+            else:
+                self._model.say(f"Nothing was changed in the mask of {case} yet.")
+
+        self._review.keep(case, layer, kept, lambda error: self._model.say(str(error), "error"))
 
     def _folder(self) -> Path | None:
         layer, image = self._model.layer, self._model.image
@@ -167,7 +196,7 @@ class CorrectStart:
         self._model.say(f"{part.layer.name} was closed meanwhile.", "warning")
         return False
 
-    def _put(self, part: MaskPart, values: NDArray[np.integer], limits: Limits) -> int:
+    def _put(self, part: MaskPart, values: NDArray[np.integer], limits: Limits, tool: str) -> int:
         mask = part.mask
         values = values.reshape(mask.shape) if values.size == mask.size and values.ndim != mask.ndim else values
         if values.shape != mask.shape:
@@ -181,7 +210,7 @@ class CorrectStart:
                 f"It has labels up to {int(values.max())}, and the numbers of the mask ({mask.dtype}) end at {span.max}.",
                 "Convert the layer to a larger number type: right-click it, Convert data type.",
             )
-        return self._model.put(part, Change(whole(mask), values.astype(mask.dtype, copy=False)), limits)
+        return self._model.put(part, Change(whole(mask), values.astype(mask.dtype, copy=False)), limits, tool)
 
     def _name(self, layer: Labels, names: Mapping[int, Label]) -> None:
         new = {value: replace(style_of(layer, value), name=label.name) for value, label in names.items() if value and label.name}

@@ -73,7 +73,7 @@ class Stroke:
 
     def _paint(self, spec: ToolSpec, values: Mapping[str, Any], places: Sequence[Sequence[float]]) -> None:
         change = spec.run(replace(self._work, mask=self._part.mask, places=list(places)), values)
-        edit_layer(self._part.layer, self._part.in_layer(change))
+        edit_layer(self._part.layer, self._part.in_layer(change), tool=self._spec.id)
 
     def _look_at_tissue(self, place: Sequence[float]) -> None:
         work, values = self._work, self._spec.check(self._values)

@@ -7,6 +7,7 @@ seconds for large scans: a dock calls `load(one)` in a job, and hands over what 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from napari_seg3d.viewer.layers import KEY, LayerTuple, Native, Original, layer_
 from napari_seg3d.viewer.look import go_to_centre, show_radiological
 from napari_seg3d.viewer.opening import find
 from napari_seg3d.viewer.session import session_of
+from napari_seg3d.viewer.undo import note_tools
 from napari_seg3d.volumes import Grid, Label, Source, read_volume
 
 if TYPE_CHECKING:
@@ -50,12 +52,15 @@ class Loaded:
         Its scan, ready to be added; empty where that is not there any more.
     note : str
         Why there is no scan.
+    tools : Counter of str
+        What it was edited with.
     """
 
     mask: NDArray[np.integer]
     native: Native | None
     scan: list[LayerTuple] = field(default_factory=list)
     note: str = ""
+    tools: Counter[str] = field(default_factory=Counter)
 
 
 def pending_recoveries() -> list[Recovered]:
@@ -71,14 +76,14 @@ def load(recovered: Recovered) -> Loaded:
     ReadError
         The journal is gone, or damaged.
     """
-    mask, about = recovered.read(), recovered.about
+    (mask, tools), about = recovered.read_with_tools(), recovered.about
     scan, note = _scan(about)
     sources = {str(one.path): one for _, settings, _ in scan if (one := settings["metadata"][KEY].source) is not None}
     try:
         native = _native(about.more.get("native"), mask, sources)
     except (KeyError, TypeError, ValueError) as error:
         raise ReadError(f"Where the mask {about.name} lies is damaged in its journal.", "Discard it.") from error
-    return Loaded(mask, native, scan, note)
+    return Loaded(mask, native, scan, note, tools + Counter(about.more.get("tools", ())))
 
 
 def recover_into(viewer: Viewer, recovered: Recovered, loaded: Loaded | None = None) -> Labels:
@@ -126,6 +131,7 @@ def recover_into(viewer: Viewer, recovered: Recovered, loaded: Loaded | None = N
     go_to_centre(viewer, layer)
     session = session_of(viewer)
     session.stage.mark_saved(layer, _NEVER_SAVED)
+    note_tools(layer, loaded.tools)
     journal = session.autosave.begin(layer, np.array(layer.data))
     if journal is not None and journal.flush(wait=_SECONDS_FOR_THE_DISK):
         recovered.discard()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from napari_seg3d.datasets import place_mask, read_case_image, read_mask
-from napari_seg3d.inference import Ensemble, PredictOptions, Predictor
+from napari_seg3d.inference import Ensemble, Prediction, PredictOptions, Predictor
 from napari_seg3d.review import Entry, Worklist, keep_mask
-from napari_seg3d.viewer.jobs import Job
 from napari_seg3d.volumes import volume_name, write_volume
 
 
@@ -25,18 +25,20 @@ def take_mask(worklist: Worklist, entry: Entry, file: Path) -> None:
     worklist.use_prediction(entry.case.id, file)
 
 
-def predict_case(worklist: Worklist, entry: Entry, predictor: Predictor | Ensemble, job: Job) -> None:
-    """Predict a case anew, keep the mask with the map of how unsure the model is, and use it.
+def predict_case(
+    entry: Entry,
+    predictor: Predictor | Ensemble,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Prediction:
+    """Predict a case, with the map of how unsure the model is; raises as `Predictor.predict`, and where the scan cannot be read."""
+    return predictor.predict(read_case_image(entry.case), PredictOptions(uncertainty=True), progress, cancelled)
 
-    Raises
-    ------
-    Seg3dError
-        As `Predictor.predict`, and where the files cannot be written.
-    """
-    scan = read_case_image(entry.case)
-    found = predictor.predict(scan, PredictOptions(uncertainty=True), job.progress, job.is_cancelled)
-    file = keep_mask(worklist, entry.case.id, found.labels, "prediction")
+
+def keep_prediction(worklist: Worklist, case: str, found: Prediction) -> None:
+    """Keep a predicted mask with its map, and use it; raises a WriteError where the files cannot be written."""
+    file = keep_mask(worklist, case, found.labels, "prediction")
     if found.uncertainty is not None:
         write_volume(found.uncertainty, file.with_name(f"{volume_name(file)}_uncertainty.nii.gz"))
     # Another prediction is another start: what was said of the last mask does not hold for it.
-    worklist.set_state(entry.case.id, "predicted")
+    worklist.set_state(case, "predicted")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari.layers import Labels, Layer
 from qtpy.QtCore import Signal
 
 from napari_seg3d.datasets import Problem, open_dataset
+from napari_seg3d.editing.versions import Version
 from napari_seg3d.errors import DatasetError, ModelError, Seg3dError
+from napari_seg3d.inference import Ensemble, Predictor
 from napari_seg3d.review import (
     STATES,
     Agreement,
@@ -20,6 +24,7 @@ from napari_seg3d.review import (
     Worklist,
     agreement,
     beside,
+    corrections_of,
     measure_missing,
     ordered,
     take_table,
@@ -28,13 +33,15 @@ from napari_seg3d.review import (
 from napari_seg3d.training import find_runs
 from napari_seg3d.viewer.data_model import DataModel
 from napari_seg3d.viewer.jobs import Job
+from napari_seg3d.viewer.layers import native_of
 from napari_seg3d.viewer.one_job import OneJob
+from napari_seg3d.viewer.open_cases import OpenCases
 from napari_seg3d.viewer.prediction_model import PredictionModel
 from napari_seg3d.viewer.review_case import CasePictures, ReadAhead, read_pictures
 from napari_seg3d.viewer.review_clock import ReviewClock
 from napari_seg3d.viewer.review_comparison import ReviewComparison, masks_to_compare
 from napari_seg3d.viewer.review_journal import ReviewJournal
-from napari_seg3d.viewer.review_masks import predict_case, take_mask
+from napari_seg3d.viewer.review_masks import keep_prediction, predict_case, take_mask
 from napari_seg3d.viewer.review_stage import ReviewStage
 from napari_seg3d.viewer.stage import Stage
 
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
 
 _MILLISECONDS_BETWEEN_LOOKS = 5000
 _LEFT_BEHIND: tuple[State, ...] = ("approved",)
+_FIRST, _LAST = "That was the first case of the list.", "That was the last case of the list."
 
 
 class ReviewModel(OneJob):
@@ -90,6 +98,10 @@ class ReviewModel(OneJob):
         self._clock = ReviewClock()
         self.changed.connect(self._clock.touch)
         viewer.dims.events.current_step.connect(self._clock.touch)
+        #: Those that nobody has begun with, on the way to their predictions.
+        self.open_cases = OpenCases()
+        self.open_cases.changed.connect(self.changed)
+        self.open_cases.predicted.connect(self._predicted)
         self._rows: tuple[object, list[Entry]] | None = None
         self._journal = ReviewJournal()
         self._journal.changed.connect(self.changed)
@@ -179,16 +191,12 @@ class ReviewModel(OneJob):
         self._leave(lambda: self._want(case))
 
     def go(self, step: int = 1) -> None:
-        """Open the next case that is not approved, or with -1 the one before."""
+        """Open the next case that is not approved, or with -1 the one before; at first, where the reviewer left the list last time."""
         found = self._beside(step)
         if found is not None:
             self.show(found.case.id)
         else:
-            self.error, self.done = (
-                None,
-                "That was the last case of the list." if step > 0 else "That was the first case of the list.",
-            )
-            self.changed.emit()
+            self.tell(_LAST if step > 0 else _FIRST)
 
     def say(self, state: State, goes_on: bool = False) -> None:
         """Put the case that is looked at into a state, with its mask as it is now; then open the next one if that is wanted."""
@@ -202,6 +210,8 @@ class ReviewModel(OneJob):
             self._write()
             if following is not None:
                 self.show(following.case.id)
+            elif goes_on:
+                self.tell(_LAST)
             self.changed.emit()
 
         self._leave(said)
@@ -212,6 +222,11 @@ class ReviewModel(OneJob):
         if self.worklist is not None and entry is not None and text != entry.comment:
             self._try(lambda: self._required().set_comment(entry.case.id, text))
             self._write()
+
+    def tell(self, text: str) -> None:
+        """Say what was done that cannot be seen otherwise."""
+        self.error, self.done = None, text
+        self.changed.emit()
 
     def take_mask(self, file: Path) -> None:
         """Use the mask in a file for the case that is looked at; the file is read where it lies and never changed."""
@@ -225,20 +240,22 @@ class ReviewModel(OneJob):
 
     def predict(self) -> None:
         """Make a new prediction of the case that is looked at, with the model of the Predict dock, else the newest that was trained."""
-        entry, worklist = self._open_entry(), self._required()
-        last = self._prediction.last
-        models = last[0] if last is not None else tuple(run.best for run in find_runs() if run.best.exists())[:1]
-        engine = last[1] if last is not None else "auto"
-        if not models:
-            self._fail(
-                ModelError("There is no model.", "Train one, or choose one in the Predict dock and predict a scan with it.")
-            )
+        entry, worklist, load = self._open_entry(), self._required(), self._model_to_ask()
+        if load is None:
             return
 
         def work(job: Job) -> None:
-            predict_case(worklist, entry, self._prediction.predictor(models, engine), job)
+            found = predict_case(entry, load(), job.progress, job.is_cancelled)
+            keep_prediction(worklist, entry.case.id, found)
 
         self._leave(lambda: self._work("Predicting", work, self._reopened))
+
+    def predict_open(self) -> None:
+        """Predict all cases that are to do, in the background, with the model that `predict` asks."""
+        worklist, load = self._required(), self._model_to_ask()
+        if load is not None:
+            self.error = None
+            self.open_cases.begin(worklist, load)
 
     def masks_to_compare(self) -> list[tuple[str, MaskInUse]]:
         """Return the masks that the one in use can be compared with, by name."""
@@ -316,6 +333,50 @@ class ReviewModel(OneJob):
         """Write the mask that is looked at, if it was edited, as a new file beside the journals."""
         self._leave(then or _nothing)
 
+    def keep_at_once(self) -> None:
+        """Write the mask that is looked at, if it was edited, and what was said, before this returns: the window is about to close."""
+        if self.worklist is not None and self.current is not None:
+            self._note_time()
+            try:
+                self._stage.keep_at_once(self.worklist, self.current)
+                self.worklist.write()
+            except Seg3dError:
+                return  # edits are written down as well, and are offered the next time
+
+    def case_of(self, *layers: Layer | None) -> str | None:
+        """Return the id of the case that a mask or scan belongs to, whoever opened it; None where it is none of the worklist."""
+        if self.worklist is None:
+            return None
+        if any(layer in self._stage.masks for layer in layers):
+            return self.current
+        natives = [native_of(layer) for layer in layers if layer is not None]
+        return self.case_with(*(native.source.path for native in natives if native is not None and native.source is not None))
+
+    def case_with(self, *files: Path) -> str | None:
+        """Return the id of the case that one of these files belongs to; None where none does."""
+        wanted = {file.absolute() for file in files}
+        for entry in self.worklist.entries if self.worklist is not None else ():
+            mask = entry.mask.file if entry.mask is not None else None
+            if wanted & {path.absolute() for path in (*entry.case.images, entry.case.mask, mask) if path is not None}:
+                return entry.case.id
+        return None
+
+    def keep(self, case: str, layer: Labels, then: Callable[[], None], failed: Callable[[Seg3dError], None]) -> None:
+        """Write a layer as the corrected mask of a case, whoever opened it, if it was edited; `failed` is told why that cannot be."""
+        if layer in self._stage.masks:
+            self._leave(then)
+            return
+
+        def kept() -> None:
+            self.masks_changed()
+            then()
+
+        self._stage.keep(self._required(), case, [layer], kept, failed)
+
+    def corrections_of(self, case: str) -> list[Version]:
+        """Return the corrected masks of a case, the oldest first."""
+        return corrections_of(self._required(), case)
+
     def masks_changed(self) -> None:
         """Write down that cases have other masks, and show the case that is looked at anew if its own is one of them."""
         if self.worklist is not None:
@@ -327,12 +388,30 @@ class ReviewModel(OneJob):
         self._clock.stop()
         self._ahead.forget()
         self.cancel()
+        self.open_cases.cancel()
         self._journal.stop()
 
     # -- how it is done ------------------------------------------------------------------------------------------------------------
 
     def _read(self, entry: Entry) -> CasePictures:
         return read_pictures(entry, self._required().dataset)
+
+    def _model_to_ask(self) -> Callable[[], Predictor | Ensemble] | None:
+        """Return what loads the model that was asked last, else the newest one; None where there is none, which is said."""
+        last = self._prediction.last
+        models = last[0] if last is not None else tuple(run.best for run in find_runs() if run.best.exists())[:1]
+        if not models:
+            self._fail(ModelError("There is no model.", "Train one, or choose one in the Predict dock."))
+            return None
+        return partial(self._prediction.predictor, models, last[1] if last is not None else "auto")
+
+    def _predicted(self, case: str) -> None:
+        """One of the open cases has its prediction."""
+        if case == self.current:
+            self._reopened()
+        else:
+            self._write()
+        self._prepare_next()
 
     def _required(self) -> Worklist:
         if self.worklist is None:
@@ -355,6 +434,7 @@ class ReviewModel(OneJob):
 
     def _opened(self, worklist: Worklist) -> None:
         self._note_time()
+        self.open_cases.cancel()
         self._journal.stop()
         self._ahead.forget()
         self._clock.stop()
@@ -378,7 +458,12 @@ class ReviewModel(OneJob):
 
     def _beside(self, step: int) -> Entry | None:
         skip = _LEFT_BEHIND if step > 0 and self.states != frozenset(_LEFT_BEHIND) else ()
-        return beside(self.rows, self._target or self.current, skip, step)
+        after = self._target or self.current
+        if after is None and step > 0 and self.worklist is not None:
+            after = self.worklist.left_at()
+            if after is not None and not self.worklist.entry(after).is_done:
+                return self.worklist.entry(after)
+        return beside(self.rows, after, skip, step)
 
     def _want(self, case: str) -> None:
         worklist = self._required()
@@ -397,6 +482,8 @@ class ReviewModel(OneJob):
         self._clock.start()
         self.caseShown.emit(pictures.error, kept)
         self.changed.emit()
+        if self._required().entry(entry.case.id).mask != entry.mask:
+            self._reopened()  # it was predicted while it was read
         self._prepare_next()
 
     def _not_shown(self, case: str, error: Seg3dError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from napari.layers import Image, Labels, Layer
@@ -13,6 +13,7 @@ from napari_seg3d.viewer.jobs import start_job
 from napari_seg3d.viewer.review_case import CasePictures
 from napari_seg3d.viewer.saving import join_labels, layer_to_volume
 from napari_seg3d.viewer.stage import Stage
+from napari_seg3d.viewer.undo import note_kept, tools_used
 from napari_seg3d.volumes import Volume
 
 if TYPE_CHECKING:
@@ -94,17 +95,8 @@ class ReviewStage:
             then()
             return
         masks = self.masks
-        try:
-            mask = join_labels([layer_to_volume(layer, self._viewer.layers) for layer in masks])
-        except Seg3dError as error:
-            failed(error)
-            return
-        mask = mask.with_data(mask.data.copy())  # whoever goes on painting does not paint into the file
-        checksums = [self._stage.checksum(layer) for layer in masks]
 
-        def kept(_none: object) -> None:
-            for layer, checksum in zip(masks, checksums, strict=True):
-                self._stage.mark_saved(layer, checksum)
+        def kept() -> None:
             left_over = [layer for layer in masks if layer not in self._stage.case_masks and not self._stage.is_edited(layer)]
             self._stage.remove_all(left_over)
             following, self._following = self._following or then, None
@@ -115,15 +107,57 @@ class ReviewStage:
             failed(error)
 
         self._following = then
-        start_job(lambda _job: _keep(worklist, case, mask), returned=kept, failed=not_kept)
+        self.keep(worklist, case, masks, kept, not_kept)
+
+    def keep(
+        self,
+        worklist: Worklist,
+        case: str,
+        masks: Sequence[Labels],
+        then: Callable[[], None],
+        failed: Callable[[Seg3dError], None],
+    ) -> None:
+        """Write layers as the corrected mask of a case, with the tools that they were edited with; parameters as for `save`."""
+        try:
+            work, note = self._prepared(worklist, case, masks)
+        except Seg3dError as error:
+            failed(error)
+            return
+
+        def kept(_none: object) -> None:
+            note()
+            then()
+
+        start_job(lambda _job: work(), returned=kept, failed=failed)
+
+    def keep_at_once(self, worklist: Worklist, case: str) -> None:
+        """Write the mask if it was edited, before this returns: the window is about to go. Raises a Seg3dError where that fails."""
+        if self.is_edited:
+            work, note = self._prepared(worklist, case, self.masks)
+            work()
+            note()
+
+    def _prepared(self, worklist: Worklist, case: str, masks: Sequence[Labels]) -> tuple[Callable[[], None], Callable[[], None]]:
+        """Return what writes layers as they are now, which any thread may call, and what notes then that they are written."""
+        mask = join_labels([layer_to_volume(layer, self._viewer.layers) for layer in masks])
+        mask = mask.with_data(mask.data.copy())  # whoever goes on painting does not paint into the file
+        checksums, tools = [self._stage.checksum(layer) for layer in masks], [tools_used(layer) for layer in masks]
+        names = tuple(dict.fromkeys(name for used in tools for name in used))
+
+        def note() -> None:
+            for layer, checksum, used in zip(masks, checksums, tools, strict=True):
+                self._stage.mark_saved(layer, checksum)
+                note_kept(layer, used)
+
+        return lambda: _keep(worklist, case, mask, names), note
 
     def _there(self, layers: list[L]) -> list[L]:
         return [layer for layer in layers if layer in self._viewer.layers]
 
 
-def _keep(worklist: Worklist, case: str, mask: Volume) -> None:
+def _keep(worklist: Worklist, case: str, mask: Volume, tools: Sequence[str]) -> None:
     """Write a corrected mask, measure it, and note that somebody is at work on the case."""
-    keep_mask(worklist, case, mask, "correction")
+    keep_mask(worklist, case, mask, "correction", tools)
     worklist.set_state(case, "in work")  # also where it was approved: that was another mask
     entry = worklist.entry(case)
     try:

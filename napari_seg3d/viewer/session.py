@@ -107,7 +107,7 @@ class Session(QObject):
         self.correct = CorrectModel(viewer, self.stage, self.labels)
         self.correct_hand = CorrectHand(viewer, self.ortho, self.correct)
         self.correct_steps = CorrectSteps(viewer, self.correct, self.review)
-        self.correct_start = CorrectStart(viewer, self.correct, self.prediction)
+        self.correct_start = CorrectStart(viewer, self.correct, self.prediction, self.review)
         self.autosave = Autosave(viewer)
         # They want the same place.
         self.ortho.changed.connect(self.transforms.stop)

@@ -8,9 +8,9 @@ For that a layer gets its own version of the methods of `Labels` that put there,
 from __future__ import annotations
 
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import napari
@@ -24,6 +24,9 @@ from napari_seg3d.viewer.label_locks import keep_locks, limits_of
 
 #: How many levels of a mask can be undone at most, however small they are.
 LEVELS = 1000
+
+#: What napari's own tools are called in `tools_used`, by the mode of the layer.
+_NAPARI = {"paint": "napari brush", "erase": "napari eraser", "fill": "napari fill", "polygon": "napari polygon"}
 
 _HOOKS = ("_save_history", "_append_to_undo_history", "_load_history", "_abort_stroke", "_reset_history")
 
@@ -53,7 +56,7 @@ class Edit:
 Listener = Callable[[Edit], None]
 
 
-def edit_layer(layer: Labels, change: Change, limits: Limits | None = None) -> Box | None:
+def edit_layer(layer: Labels, change: Change, limits: Limits | None = None, tool: str = "") -> Box | None:
     """Write what a tool wants into a mask, as one level of undo, and show it.
 
     Parameters
@@ -64,6 +67,8 @@ def edit_layer(layer: Labels, change: Change, limits: Limits | None = None) -> B
         What the tool wants.
     limits : Limits, optional
         What may be touched; left out, what the layer says (`limits_of`): its locked labels and its range of intensities.
+    tool : str
+        What it is called in `tools_used`.
 
     Returns
     -------
@@ -88,8 +93,27 @@ def edit_layer(layer: Labels, change: Change, limits: Limits | None = None) -> B
     delta = apply(layer.data, change, limits_of(layer) if limits is None else limits)
     if delta is None:
         return None
-    undo.add(delta)
+    undo.add(replace(delta, tool=tool))
     return delta.box
+
+
+def tools_used(layer: Labels) -> Counter[str]:
+    """Return what a mask was edited with since it was kept the last time: the tools in the order of their first use, and how often.
+
+    What was undone does not count. A stroke counts once for each move of the mouse.
+    """
+    return +keep_undo(layer).book.tools
+
+
+def note_kept(layer: Labels, tools: Counter[str]) -> None:
+    """Note that a mask was kept as it was when `tools_used` said this: only what came after that counts from now on."""
+    book = keep_undo(layer).book
+    book.tools -= tools
+
+
+def note_tools(layer: Labels, tools: Counter[str]) -> None:
+    """Note what a mask was edited with before it came into the viewer."""
+    keep_undo(layer).book.tools += tools
 
 
 def on_edit(layer: Labels, listener: Listener) -> Callable[[], None]:
@@ -147,6 +171,7 @@ class _Book:
 
     def __init__(self) -> None:
         self.listeners: list[Listener] = []
+        self.tools: Counter[str] = Counter()
 
 
 class LayerUndo:
@@ -197,6 +222,8 @@ class LayerUndo:
             Labels._save_history(layer, value)
             return
         deltas = self._compact([value])
+        if not isinstance(value, Delta):
+            deltas = [replace(delta, tool=_NAPARI.get(str(layer.mode), "")) for delta in deltas]
         self._written += deltas
         layer._redo_history.clear()
         if layer._block_history:
@@ -267,6 +294,11 @@ class LayerUndo:
             self._tell(Edit(tuple(written), False))
 
     def _tell(self, edit: Edit) -> None:
+        tools = Counter(delta.tool for delta in edit.deltas if delta.tool)
+        if edit.is_undone:
+            self.book.tools -= tools  # never below nothing: what was kept may be undone, too
+        else:
+            self.book.tools += tools
         for listener in list(self.book.listeners):
             listener(edit)
 

@@ -36,7 +36,7 @@ from napari_seg3d.widgets.correct_fields import ToolFields, fill_labels, label_c
 from napari_seg3d.widgets.correct_palette import KeySheet, ToolPalette
 from napari_seg3d.widgets.correct_recovery import RecoveryPanel
 from napari_seg3d.widgets.correct_versions import VersionsDialog
-from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow
+from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file
 from napari_seg3d.widgets.predict import PredictDock
 from napari_seg3d.widgets.setting_fields import NumberBox
 
@@ -191,6 +191,13 @@ class CorrectDock(Dock):
         self.fields = ToolFields()
         self.fields.changed.connect(self._take_values)
         column.addWidget(self.fields)
+        self.centres_button = self._button(
+            "Centres from CSV…",
+            "Paint the nodules at all centres of a table: columns x, y and z in mm towards left, back and head, as DICOM and LUNA count; "
+            "of several CTs with a column series_uid.",
+            self._choose_centres,
+        )
+        column.addWidget(self.centres_button)
         self.apply_button = self._button("Apply", "Use the tool on the whole label (Enter).", self._apply)
         column.addWidget(self.apply_button)
         self._box = box
@@ -270,6 +277,11 @@ class CorrectDock(Dock):
         self._model.finish()
         self._hand.focus()
 
+    def _choose_centres(self) -> None:
+        file = choose_file(self, "Centres of nodules", "Tables (*.csv)")
+        if file is not None:
+            self._model.use_centres(file)
+
     def _take_values(self) -> None:
         if self._model.tool is not None:
             self._model.set_values(self._model.tool, self.fields.value())
@@ -296,6 +308,9 @@ class CorrectDock(Dock):
         self._model.set_range((min(low, high), max(low, high)))
 
     def _keep_version(self) -> None:
+        if self._start.reviewer is not None:
+            self._start.keep(self._start.reviewer)
+            return
         author, is_meant = QInputDialog.getText(self, "Keep a version", "Your name, which is noted with it:", text=self._author)
         if is_meant:
             self._author = author.strip() or account()
@@ -388,6 +403,7 @@ class CorrectDock(Dock):
         self.fields.show_tool(spec, model.values(spec), self._styles(), model.is_flat)
         is_applied = spec.gesture in ("label", "slice", "polygon", "clicks")
         self.apply_button.setVisible(is_applied)
+        self.centres_button.setVisible(spec.id == "nodule" and not model.is_flat)
         self.apply_button.setEnabled(model.job is None)
         self.apply_button.setText(_APPLY.get(spec.gesture, "Apply"))
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari.layers import Labels, Layer
 from qtpy.QtCore import Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_seg3d.editing.journal import Recovered
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.recovery import Loaded, load, pending_recoveries, recover_into
+from napari_seg3d.viewer.session import session_of
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -34,6 +38,8 @@ class RecoveryPanel(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
+        session = session_of(viewer)
+        self._review, self._stage = session.review, session.stage
         self.job: Job | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 4)
@@ -47,6 +53,11 @@ class RecoveryPanel(QWidget):
         column.addLayout(self._rows)
         self.recover_buttons: list[QPushButton] = []
         self.discard_buttons: list[QPushButton] = []
+        self.look()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Look again: in another dock something may have been recovered meanwhile."""
+        super().showEvent(event)
         self.look()
 
     def look(self) -> None:
@@ -91,10 +102,15 @@ class RecoveryPanel(QWidget):
         self.said.emit(f"Reading {one.about.name}…", "info")
 
         def returned(loaded: Loaded) -> None:
+            before = list(self._viewer.layers)
             try:
                 layer = recover_into(self._viewer, one, loaded)
             except Seg3dError as error:
                 self.said.emit(str(error), "error")
+                return
+            case = self._review.case_with(Path(one.about.source)) if one.about.source else None
+            if case is not None:
+                self._keep_in_review(case, layer, [new for new in self._viewer.layers if new not in before])
                 return
             note = f" {loaded.note}" if loaded.note else ""
             self.said.emit(f"{layer.name} is back with all its edits. Save it.{note}", "warning" if note else "info")
@@ -106,6 +122,17 @@ class RecoveryPanel(QWidget):
         self.job = start_job(
             lambda _job: load(one), returned=returned, failed=lambda error: self.said.emit(str(error), "error"), ended=ended
         )
+
+    def _keep_in_review(self, case: str, layer: Labels, layers: list[Layer]) -> None:
+        """The mask belongs to a case of the worklist: there it is kept, and shown."""
+        name = layer.name
+
+        def kept() -> None:
+            self._stage.remove_all(layers)
+            self._review.show(case)
+            self.said.emit(f"{name} is back with all its edits, and kept in the review.", "info")
+
+        self._review.keep(case, layer, kept, lambda error: self.said.emit(str(error), "error"))
 
     def _ask_to_discard(self, one: Recovered, _on: bool = False) -> None:
         answer = QMessageBox.question(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from napari.qt import QtViewer
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
@@ -144,6 +145,14 @@ def dock_beside(dock: Dock, viewer: Viewer, kind: type[D], title: str) -> D:
     """Return another of our docks in the same window, opened if it was not."""
     found = dock.window().findChildren(kind)
     return found[0] if found else viewer.window.add_plugin_dock_widget("napari-seg3d", title)[1]
+
+
+def give_keys_to_scan(dock: Dock) -> None:
+    """Let the canvas have the keys, where they choose tools; in a field of a dock they would be typed."""
+    window = dock.window()
+    view = window.centralWidget().findChild(QtViewer) if isinstance(window, QMainWindow) else None
+    if view is not None:
+        view.canvas.native.setFocus()
 
 
 def _frame_of(dock: QWidget) -> QDockWidget | None:

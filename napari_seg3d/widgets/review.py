@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtGui import QKeySequence
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt
+from qtpy.QtGui import QKeySequence, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -27,8 +27,18 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.review import STATES, Agreement, Entry, State, account
 from napari_seg3d.viewer.review_pictures import ReviewPictures
 from napari_seg3d.viewer.session import session_of
+from napari_seg3d.widgets.correct_recovery import RecoveryPanel
 from napari_seg3d.widgets.learn import LearnSection
-from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file, choose_folder, choose_new_file
+from napari_seg3d.widgets.parts import (
+    Dock,
+    Notice,
+    ProgressRow,
+    choose_file,
+    choose_folder,
+    choose_new_file,
+    give_keys_to_scan,
+)
+from napari_seg3d.widgets.predict import PredictDock
 from napari_seg3d.widgets.review_compare import CompareRow
 from napari_seg3d.widgets.review_table import LOOK, ReviewTable
 
@@ -47,7 +57,7 @@ KEYS: dict[str, str] = {
     "previous": "PgUp",
     "approve": "Ctrl+Return",
     "flag": "Ctrl+Shift+F",
-    "reopen": "Ctrl+Shift+O",
+    "reopen": "Ctrl+Shift+R",
     "comment": "Ctrl+Shift+M",
     "compare": "Ctrl+Shift+D",
     "next difference": "Ctrl+PgDown",
@@ -68,12 +78,27 @@ class ReviewDock(Dock):
         super().__init__("Review")
         session = session_of(napari_viewer)
         session.add_dock(self)
-        self._model, self._data = session.review, session.data
+        self._model, self._data, self._prediction = session.review, session.data, session.prediction
         self._pictures = ReviewPictures()
         self._pictures.drawn.connect(self._pictures_drawn)
 
+        self.recovery = RecoveryPanel(napari_viewer)
+        self.recovery.said.connect(self._model.tell)
+        self.body.addWidget(self.recovery)
         self.body.addLayout(self._sources())
         self.body.addLayout(self._filters())
+        self.predict_button = QPushButton()
+        self.predict_button.setToolTip(
+            "<p>Predicts all cases that are to do, with the model of the Predict dock, else the newest one, while you go on. They become "
+            "predicted, and Unsure says of each how sure the model is. Masks of the data set stay, and are what predictions are compared "
+            "with.</p>"
+        )
+        self.predict_button.clicked.connect(self._predict_open)
+        self.body.addWidget(self.predict_button)
+        self.predicting = ProgressRow()
+        self.predicting.button.setToolTip("<p>Stop; the cases that are done stay predicted.</p>")
+        self.predicting.cancelled.connect(self._model.open_cases.cancel)
+        self.body.addWidget(self.predicting)
         self.table = ReviewTable(self._picture_of)
         self.table.chosen.connect(self._model.show)
         self.table.sorted.connect(self._model.set_order)
@@ -88,7 +113,7 @@ class ReviewDock(Dock):
         self.comment.setMaxLength(2000)
         self.comment.setToolTip(f"<p>What is to be said of this case; Return keeps it. ({KEYS['comment']})</p>")
         self.comment.editingFinished.connect(self._keep_comment)
-        self.comment.returnPressed.connect(self.comment.clearFocus)
+        self.comment.returnPressed.connect(partial(give_keys_to_scan, self))
         self.body.addWidget(self.comment)
         self.compare = CompareRow(self._model)
         self.body.addWidget(self.compare)
@@ -105,10 +130,23 @@ class ReviewDock(Dock):
         self._bind()
         self._model.changed.connect(self._synchronise)
         self._model.progressed.connect(lambda done, total: self.progress.step(self._model.doing, done, total))
+        self._model.open_cases.progressed.connect(lambda done, total: self.predicting.step("Predicting", done, total))
         self._model.caseShown.connect(self._case_shown)
         self._data.changed.connect(self._enable)
         self.destroyed.connect(self._pictures.forget)
         self._synchronise()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Hear when the window closes."""
+        super().showEvent(event)
+        self.window().installEventFilter(self)  # again and again is once
+
+    def eventFilter(self, whom: QObject, event: QEvent) -> bool:
+        """Keep the mask before the window closes, and its layers with it."""
+        if event.type() == QEvent.Type.Close and whom is self.window():
+            self._keep_comment()
+            self._model.keep_at_once()
+        return super().eventFilter(whom, event)
 
     # -- parts ---------------------------------------------------------------------------------------------------------------------
 
@@ -195,7 +233,8 @@ class ReviewDock(Dock):
 
     def _button(self, text: str, tooltip: str, key: str, action: Callable[[], object]) -> QPushButton:
         def pressed(_on: bool = False) -> None:
-            self._keep_comment()  # a key leaves no field, as a click does
+            self._keep_comment()
+            give_keys_to_scan(self)  # neither a key nor the click on this button shall be typed into the next case
             action()
 
         button = QPushButton(text)
@@ -269,7 +308,19 @@ class ReviewDock(Dock):
             self._model.take_table(file)
 
     def _predict(self) -> None:
+        self._ask_the_chosen()
         self._model.predict()
+
+    def _predict_open(self) -> None:
+        self._ask_the_chosen()
+        self._model.predict_open()
+
+    def _ask_the_chosen(self) -> None:
+        """Let the model be asked that is chosen in the Predict dock, where that is open."""
+        docks = self.window().findChildren(PredictDock)
+        chosen = docks[0].chosen() if docks else None
+        if chosen is not None:
+            self._prediction.last = (tuple(chosen[0]), chosen[2])
 
     def _edit_comment(self) -> None:
         self.comment.setFocus()
@@ -312,15 +363,27 @@ class ReviewDock(Dock):
             self.progress.hide()
         elif not self.progress.isVisible():
             self.progress.begin(f"{model.doing}…")
-        if model.error is not None:
-            self.notice.say_error(model.error)
+        self._synchronise_open()
+        if model.error is not None or model.open_cases.error is not None:
+            self.notice.say_error(model.error or model.open_cases.error)
         elif model.is_opening:
             self.notice.say(f"Opening {model.opening}…" if model.opening else "Keeping the mask…")
         else:
-            self.notice.say(model.done or _agreed(model.agreement))
+            self.notice.say(model.done or _agreed(model.agreement) or model.open_cases.done)
         damage = worklist.store.damage if worklist is not None else ()
         self.damage.say("\n".join(str(one) for one in damage[:3]), "warning")
         self._enable()
+
+    def _synchronise_open(self) -> None:
+        worklist, job = self._model.worklist, self._model.open_cases.job
+        number = len(self._model.open_cases.of(worklist)) if worklist is not None else 0
+        cases = "1 open case" if number == 1 else f"{number} open cases" if number else "open cases"
+        self.predict_button.setText(f"Predict {cases}")
+        self.predict_button.setEnabled(bool(number) and job is None)
+        if job is None:
+            self.predicting.hide()
+        elif not self.predicting.isVisible():
+            self.predicting.begin("Predicting the open cases…")
 
     def _enable(self) -> None:
         model = self._model

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+from qtpy.QtGui import QColor, QKeyEvent, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from napari_seg3d.review import LARGEST_FIRST, Entry, Order, State
 from napari_seg3d.widgets.parts import duration
@@ -26,6 +26,7 @@ LOOK: dict[State, tuple[str, str]] = {
 _PICTURE = 40
 _MOST_PICTURES = 300
 _MOST_EVENTS = 12
+_WALK = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End, Qt.Key.Key_Return, Qt.Key.Key_Enter)
 _ODD = 3.5  # above this Iglewicz and Hoaglin call a value an outlier
 
 
@@ -88,7 +89,7 @@ class ReviewTable(QWidget):
     def __init__(self, picture_of: Callable[[Entry], Path | None]) -> None:
         super().__init__()
         self.model = _Model(picture_of)
-        self.view = QTableView()
+        self.view = _Rows()
         self.view.setModel(self.model)
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -148,6 +149,17 @@ class ReviewTable(QWidget):
             is_falling = not self._order[1] if self._order[0] == order else order in LARGEST_FIRST
             self.sorted.emit(order, is_falling)
         self.show_order(*self._order)
+
+
+class _Rows(QTableView):
+    """Rows that one walks through with the keys in `_WALK`; all others do what they do in the scan."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Give a key to the window: Qt would look for a case that begins with that letter, and the dock would scroll with arrows."""
+        if event.key() in _WALK:
+            super().keyPressEvent(event)
+        else:
+            QApplication.sendEvent(self.window(), event)
 
 
 class _Model(QAbstractTableModel):

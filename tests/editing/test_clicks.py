@@ -167,8 +167,21 @@ def test_centres_of_a_table_are_found_in_any_voxel_order(tmp_path: Path) -> None
     (tmp_path / "annotations.csv").write_text("\n".join(lines))
     voxels, outside = centres_in(tmp_path / "annotations.csv", affine, ct.shape, "a")
     assert voxels.tolist() == [list(centre) for centre in centres]
-    assert outside == 1
+    assert outside == (5,), "the line of the table"
     with pytest.raises(DatasetError, match="2 CTs"):
         centres_in(tmp_path / "annotations.csv", affine, ct.shape)
     with pytest.raises(DatasetError, match="no nodule of c"):
         centres_in(tmp_path / "annotations.csv", affine, ct.shape, "c")
+    unnamed = tmp_path / "centres.csv"
+    x, y, z = (affine @ [*centres[1], 1])[:3]
+    unnamed.write_text(f"x;y;z\n{-x};{-y};{z}\n")
+    assert centres_in(unnamed, affine, ct.shape, "a")[0].tolist() == [list(centres[1])], "a table of one CT need not name it"
+    unnamed.write_text("x,y,z\n1,2,3\n1,2,far\n")
+    with pytest.raises(DatasetError, match=r"centres.csv, line 3: z is 'far'"):
+        centres_in(unnamed, affine, ct.shape)
+    unnamed.write_text("x,y\n1,2\n")
+    with pytest.raises(DatasetError, match=r"centres.csv, line 1: there is no column coordz"):
+        centres_in(unnamed, affine, ct.shape)
+    unnamed.write_text("x,y,z\n")
+    with pytest.raises(DatasetError, match="lists no places"):
+        centres_in(unnamed, affine, ct.shape)

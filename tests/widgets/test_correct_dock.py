@@ -15,10 +15,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.qt import QtViewer
 from napari.utils.key_bindings import coerce_keybinding
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
-from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QPushButton, QToolButton
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QToolButton
 
 from napari_seg3d.editing.tool_spec import ToolSpec
 from napari_seg3d.editing.tools import TOOLS, tool
@@ -33,6 +31,7 @@ from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import Volume, write_volume
 from napari_seg3d.widgets.correct import CorrectDock
 from napari_seg3d.widgets.predict import PredictDock
+from tests.hands import canvas_of, drag, mouse, pixel, press
 from tests.pumping import pump, pump_until
 
 SPACING = (2.0, 1.0, 1.0)
@@ -117,57 +116,6 @@ def show_scene(viewer, is_flat: bool = False) -> Labels:
     viewer.reset_view()
     pump(0.2)
     return layer
-
-
-def canvas_of(viewer) -> QtViewer:
-    return viewer.window._qt_window.centralWidget().findChild(QtViewer)
-
-
-def pixel(model: ViewerModel, view: QtViewer, position) -> QPoint:
-    """Where on the canvas a place of the display is, as vispy draws it."""
-    camera, found = model.scene.camera, []
-    for row, axis in enumerate(model.dims.displayed):
-        size = view.canvas.native.height() if row == 0 else view.canvas.native.width()
-        off = (position[axis] - camera.center[-2 + row]) * camera.zoom
-        found.append(size / 2 + (off if camera.orientation2d[row] in ("down", "right") else -off))
-    return QPoint(round(found[1]), round(found[0]))
-
-
-def mouse(view: QtViewer, kind: QEvent.Type, at: QPoint) -> None:
-    """Send one event of the left button; moves of QTest have no button, and are none of a drag."""
-    is_move, is_up = kind == QEvent.Type.MouseMove, kind == QEvent.Type.MouseButtonRelease
-    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-    canvas = view.canvas.native
-    event = QMouseEvent(
-        kind,
-        QPointF(at),
-        QPointF(canvas.mapToGlobal(at)),
-        none if is_move else left,
-        none if is_up else left,
-        Qt.KeyboardModifier.NoModifier,
-    )
-    QApplication.sendEvent(canvas, event)
-    pump(0.02)
-
-
-def drag(view: QtViewer, points: list[QPoint]) -> None:
-    mouse(view, QEvent.Type.MouseButtonPress, points[0])
-    for point in points[1:]:
-        mouse(view, QEvent.Type.MouseMove, point)
-    mouse(view, QEvent.Type.MouseButtonRelease, points[-1])
-
-
-def press(view: QtViewer, key: str) -> None:
-    """Press a key, as napari writes it, on a canvas."""
-    *held, name = key.split("-") if len(key) > 1 else [key]
-    modifiers = Qt.KeyboardModifier.NoModifier
-    for one in held:
-        modifiers |= {"Shift": Qt.KeyboardModifier.ShiftModifier, "Control": Qt.KeyboardModifier.ControlModifier}.get(
-            one, Qt.KeyboardModifier.AltModifier
-        )
-    code = {".": "Period", ",": "Comma", "Enter": "Return"}.get(name, name)
-    QTest.keyClick(view.canvas.native, getattr(Qt.Key, f"Key_{code}"), modifiers)
-    pump(0.02)
 
 
 def settle(dock: CorrectDock) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,24 @@ class Nodule:
     centre: tuple[float, float, float]
     diameter: float
     malignant: bool | None
+
+
+class Place(NamedTuple):
+    """One line of a table of places.
+
+    Parameters
+    ----------
+    line : int
+        Where it stands; the heading is line 1.
+    series : str
+        Uid of the CT; empty where the table is of one CT, and does not name it.
+    centre : tuple of float
+        x, y, z in mm (LPS).
+    """
+
+    line: int
+    series: str
+    centre: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,12 @@ def read_nodules(path: str | Path) -> tuple[Nodule, ...]:
         diameter = _number(table, line, "diameter_mm", cells["diameter"]) if cells.get("diameter") else float("nan")
         nodules.append(Nodule(cells["series"], _centre(table, line, cells), diameter, _TRUTH.get(word)))
     return tuple(nodules)
+
+
+def read_places(path: str | Path) -> tuple[Place, ...]:
+    """Return the places of a table that has the columns x, y and z, and perhaps one that names the CT. Raises as `read_nodules` does."""
+    table = _table(Path(path), "annotations.csv")
+    return tuple(Place(line, cells.get("series", ""), _centre(table, line, cells)) for line, cells in _lines(table, "xyz"))
 
 
 def read_candidates(path: str | Path) -> Candidates:
