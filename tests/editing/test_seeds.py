@@ -184,6 +184,7 @@ def test_what_cannot_grow_says_why():
 def test_better_than_a_random_walker_on_real_scans(shared_data: Path):
     segmentation = pytest.importorskip("skimage.segmentation")
     names = sorted(path.name for path in (shared_data / "hippocampus" / "labels").glob("*.nii.gz"))[::40]
+    betas = (30, 2000)  # of more than these two, they do best here
     ours, walkers = [], []
     for name in names:
         image = read_volume(shared_data / "hippocampus" / "images" / name).data[0].astype(np.float64)
@@ -194,9 +195,10 @@ def test_better_than_a_random_walker_on_real_scans(shared_data: Path):
             seeds[depth >= 3] = label
         seeds[ndimage.distance_transform_edt(truth == 0) > 3] = 0
         ours.append(_dice(_all(np.zeros_like(truth), seeds, image, (1.0, 1.0, 1.0)), truth))
-        walked = segmentation.random_walker(image, seeds + 1, beta=130, mode="cg_j") - 1
-        walkers.append(_dice(walked, truth))
-    assert np.mean(ours) > np.mean(walkers)
+        even = (image - image.mean()) / image.std()
+        walked = [segmentation.random_walker(even, seeds + 1, beta=beta, mode="cg_j", tol=1e-4) - 1 for beta in betas]
+        walkers.append([_dice(one, truth) for one in walked])
+    assert np.mean(ours) > np.mean(walkers, axis=0).max()
 
 
 def _dice(found, truth):
