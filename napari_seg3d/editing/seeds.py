@@ -104,7 +104,7 @@ def grow_from_seeds(
     painted[drawn >= 0] = np.searchsorted(labels, drawn[drawn >= 0])
     # A label of which nothing was painted is none of those that compete.
     walls = ~touchable(mask, limits, box)
-    labelled = np.nonzero(values)
+    labelled = values != 0
     walls[labelled] |= ~is_any(values[labelled], labels.tolist())
     for place in np.flatnonzero(np.isin(labels, sorted(limits.locked))):
         walls |= painted == place
