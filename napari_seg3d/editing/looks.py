@@ -13,7 +13,7 @@ Values = NDArray[np.float32]
 # No more voxels of a label, or of an image, are looked at to learn how bright it is, or how much it changes.
 _MOST = 20_000
 # Brightness of few strokes varies less than that of what they stand for; by so many mean steps from voxel to voxel.
-_WIDTH = 0.3
+_WIDTH = 0.2
 # The median of the absolute value of noise, and by how much noise grows in second differences.
 _MEDIAN, _SECOND = 0.6745, 6**0.5
 
