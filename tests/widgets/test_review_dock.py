@@ -286,6 +286,38 @@ def test_another_mask_is_taken_and_predicted(viewer, dock, folder, finished_run,
     assert sum(not name.endswith("_uncertainty.nii.gz") for name in kept) == 2, "nothing is written over"
 
 
+@pytest.mark.slow
+def test_open_cases_are_predicted_but_not_those_that_somebody_has_begun(viewer, dock, folder, finished_run):
+    open_both(dock, folder)
+    assert dock.predict_button.text() == "Predict 6 open cases"
+    dock.predict_button.click()
+    assert "no model" in dock.notice.text()
+    session_of(viewer).prediction.last = ((finished_run.best,), "auto")
+    dock._model.show("ball_1")
+    settle(dock)
+    press(dock, "flag")
+    open_cases = dock._model.open_cases
+    stop = open_cases.predicted.connect(lambda _case: open_cases.cancel(), Qt.ConnectionType.DirectConnection)
+    dock.predict_button.click()
+    assert not dock.predict_button.isEnabled()
+    pump_until(lambda: open_cases.job is None, what="the end")
+    settle(dock)
+    assert "stopped" in dock.notice.text()
+    assert states(folder) == ["predicted", "flagged", "to do", "to do", "to do", "to do"]
+    open_cases.predicted.disconnect(stop)
+    dock.predict_button.click()
+    viewer.layers["ball_2 mask"].paint((1, 1, 1), 7)
+    press(dock, "approve")
+    pump_until(lambda: open_cases.job is None, what="the predictions")
+    settle(dock)
+    assert "are predicted" in dock.notice.text()
+    assert states(folder) == ["predicted", "flagged", "approved", "predicted", "predicted", "predicted"]
+    entry = Worklist.open(folder).entry("ball_2")
+    assert entry.mask.origin == "correction", "what a person has drawn goes before what a model found"
+    assert dock.predict_button.text() == "Predict open cases"
+    assert not dock.predict_button.isEnabled()
+
+
 def test_everything_fits_and_says_what_it_is(viewer, dock, folder, predictions):
     viewer.window.resize(1366, 768)
     open_both(dock, folder, predictions)
