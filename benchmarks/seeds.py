@@ -133,7 +133,7 @@ def ours(image: NDArray[np.generic], seeds: NDArray[np.int64], spacing: tuple[fl
 
 
 def quick(image: NDArray[np.generic], seeds: NDArray[np.int64], spacing: tuple[float, ...]) -> Mask:
-    model = QuickModel(image, spacing, place=True)
+    model = QuickModel(image, spacing)
     whole = tuple(slice(0, side) for side in image.shape)
     model.learn(seeds, whole)
     return model.fill(np.zeros(image.shape, np.int16), whole, seeds).values

@@ -11,6 +11,7 @@ from napari_seg3d.editing.boxes import Steps, check_image, grown_box, inner
 from napari_seg3d.editing.change import Box, Change, box_around, check_change, check_label, no_change
 from napari_seg3d.editing.limits import ANYTHING, Limits, touchable
 from napari_seg3d.editing.quick_features import FILTERS, Picture, local_features, reach
+from napari_seg3d.editing.quick_nearness import Nearness
 from napari_seg3d.editing.quick_network import QuickNetwork, Samples
 from napari_seg3d.errors import ConfigError, GeometryError
 
@@ -38,9 +39,8 @@ class QuickModel:
         The mm of each axis.
     features : array (channels, ...), optional
         More that is known of each voxel of the image: the probabilities of a loaded network, for example.
-    place : bool
-        Whether the model may tell voxels apart by where they are, too. That helps where several things look alike, and harms far from the
-        strokes.
+    near : bool
+        Whether a label is likelier near its strokes (`Nearness`). Without, only what a voxel looks like counts.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class QuickModel:
         image: NDArray[np.generic],
         spacing: Sequence[float],
         features: NDArray[np.floating] | None = None,
-        place: bool = False,
+        near: bool = True,
     ) -> None:
         if image.ndim not in (2, 3) or len(spacing) != image.ndim or not all(side > 0 for side in spacing):
             raise GeometryError(
@@ -65,11 +65,13 @@ class QuickModel:
                 f"The features have {features.shape[1:]} voxels, the image has {image.shape}.",
                 "Give features on the grid of the image, with their channels first.",
             )
-        self._image, self._spacing, self._more, self._place = image, tuple(map(float, spacing)), features, place
+        self._image, self._spacing, self._more, self._near = image, tuple(map(float, spacing)), features, near
         # The features that were made last, and of which voxels.
         self._kept: tuple[Box, Picture] | None = None
         self._network: QuickNetwork | None = None
         self._labels: NDArray[np.int64] = np.zeros(0, np.int64)
+        #: Voxels of each label.
+        self._strokes: list[NDArray[np.integer]] = []
 
     def learn(
         self,
@@ -114,6 +116,8 @@ class QuickModel:
         places = np.argwhere(painted)[chosen]
         self._network = QuickNetwork(self._samples(places, around, box, progress, cancelled), numbers[chosen], len(labels))
         self._labels = labels.astype(np.int64)
+        sampled = numbers[chosen]
+        self._strokes = [places[sampled == number] for number in range(len(labels))]
 
     def fill(
         self,
@@ -197,11 +201,19 @@ class QuickModel:
         pieces = _pieces(box)
         steps = Steps(len(pieces) * (FILTERS + 1), progress, cancelled)
         sigmas = [_SMOOTH * min(self._spacing) / side for side in self._spacing]
+        near = []
+        for places in self._strokes if self._near else ():
+            steps.ask()
+            near.append(Nearness(places, self._spacing, self._smoothed(box)))
         for piece in pieces:
             around = self._smoothed(piece)
             features = self._features(around, steps)
             shape = features.shape[1:]
             found = self._network.probabilities(features.reshape(len(features), -1), steps.ask).reshape(-1, *shape)
+            for chances, nearness in zip(found, near, strict=False):
+                chances *= nearness.weights(around)
+                steps.ask()
+            found /= found.sum(axis=0)
             for chances in found:
                 ndimage.gaussian_filter(chances, sigmas, output=chances, truncate=_REACH)
                 steps.ask()
@@ -253,16 +265,7 @@ class QuickModel:
         around = grown_box(box, reach(self._spacing), self._image.shape)
         here = (slice(None), *inner(box, around))
         found = local_features(self._image[around], self._spacing, steps.done)[here]
-        parts = [found]
-        if self._more is not None:
-            parts.append(np.asarray(self._more[(slice(None), *box)], np.float32))
-        if self._place:
-            # In mm; how much that is worth, the model finds out by itself.
-            places = np.meshgrid(
-                *(np.arange(side.start, side.stop) * mm for side, mm in zip(box, self._spacing, strict=True)), indexing="ij"
-            )
-            parts.append(np.stack(places).astype(np.float32))
-        return np.concatenate(parts)
+        return found if self._more is None else np.concatenate([found, np.asarray(self._more[(slice(None), *box)], np.float32)])
 
 
 def _some(places: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.integer]:

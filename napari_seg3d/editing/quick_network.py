@@ -13,7 +13,9 @@ Samples = NDArray[np.float32]
 _HIDDEN = (32, 16)
 _STEPS, _BATCH, _RATE, _DECAY = 120, 1024, 0.03, 0.1
 # Strokes are never quite right at their rims.
-_SMOOTHING = 0.02
+_SMOOTHING = 0.1
+# Nor are they all that a label looks like: each time a sample is shown, every feature is another by so many standard deviations.
+_NOISE = np.float32(0.3)
 # Samples that are told apart at a time: enough for the processor, little enough for its caches.
 _COLUMNS = 1 << 13
 
@@ -49,7 +51,8 @@ class QuickNetwork:
         for step in range(1, _STEPS + 1):
             chosen = random.integers(len(known), size=min(len(known), _BATCH))
             rate = _RATE * np.sin(np.pi * (step - 0.5) / _STEPS)
-            for number, slope in enumerate(self._slopes(known[chosen], wanted[chosen], weights[chosen])):
+            shown = known[chosen] + _NOISE * random.standard_normal((len(chosen), known.shape[1]), np.float32)
+            for number, slope in enumerate(self._slopes(shown, wanted[chosen], weights[chosen])):
                 first[number] = 0.9 * first[number] + 0.1 * slope
                 second[number] = 0.99 * second[number] + 0.01 * slope * slope
                 change = first[number] / (1 - 0.9**step) / (np.sqrt(second[number] / (1 - 0.99**step)) + 1e-8)

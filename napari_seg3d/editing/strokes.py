@@ -61,7 +61,7 @@ def refine(
     *,
     background: int | None = None,
     margin_mm: float = 20.0,
-    place: bool = False,
+    near: bool = True,
     limits: Limits = ANYTHING,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -72,8 +72,8 @@ def refine(
     ----------
     mask, image, spacing, source, background, margin_mm, limits, progress, cancelled
         As for `grow_strokes`.
-    place : bool
-        Whether the model may tell voxels apart by where they are, too.
+    near : bool
+        Whether a label is likelier near its strokes.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def refine(
     if around is None:
         raise ConfigError("There are no strokes.", "Paint a stroke of each label, and one of the background.")
     box = grown_box(around, reach_of(margin_mm, spacing), mask.shape)
-    model = QuickModel(image, spacing, place=place)
+    model = QuickModel(image, spacing, near=near)
     # Learning is told as the first of five parts.
     model.learn(strokes, box, progress=_part(progress, 0, 1), cancelled=cancelled)
     return model.fill(mask, box, strokes, limits=limits, progress=_part(progress, 1, 4), cancelled=cancelled)

@@ -347,7 +347,7 @@ TOOLS: tuple[ToolSpec, ...] = (
             _BACKGROUND,
             _around(20.0),
             Parameter(
-                "place", "flag", False, help="The model may tell voxels apart by where they are, too; good near the strokes only."
+                "near", "flag", True, help="A label is likelier near its strokes. Off, only what a voxel looks like counts."
             ),
         ),
     ),

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_seg3d.editing import History, Limits, quick_model
+from napari_seg3d.editing import History, Limits, quick_model, quick_nearness
 from napari_seg3d.editing.quick_model import QuickModel
+from napari_seg3d.editing.quick_nearness import Nearness
 from napari_seg3d.editing.strokes import refine
 from napari_seg3d.errors import Cancelled, ConfigError, GeometryError
 from napari_seg3d.evaluation.counts import count_labels
@@ -67,16 +70,74 @@ def test_a_part_is_filled_as_it_is_in_the_whole():
     assert np.allclose(part, whole[:, 4:12, 6:30, 10:35], atol=1e-5)
 
 
-@pytest.mark.parametrize("place", [False, True])
-def test_pieces_make_no_difference(monkeypatch, place):
+def test_of_two_that_look_alike_the_nearer_one_is_taken():
+    image = np.random.default_rng(0).normal(0, 1, (12, 30, 60)).astype(np.float32)
+    strokes = np.full(image.shape, -1, np.int16)
+    strokes[6, 8:22, 10], strokes[6, 8:22, 50] = 1, 2
+    box = tuple(slice(0, side) for side in image.shape)
+    right = np.where(np.arange(60) < 30, 1, 2)[np.newaxis, np.newaxis]
+    shares = {}
+    for near in (True, False):
+        model = QuickModel(image, (2.0, 1.0, 1.0), near=near)
+        model.learn(strokes)
+        shares[near] = np.mean(model.fill(np.zeros(image.shape, np.uint8), box).values == right)
+    assert shares[True] > 0.7 > 0.6 > shares[False]
+
+
+def test_far_from_all_strokes_the_looks_decide():
+    image = np.zeros((8, 20, 120), np.float32)
+    image[:, :, 6:10] = image[:, :, 100:106] = 100
+    image += np.random.default_rng(0).normal(0, 5, image.shape)
+    strokes = np.full(image.shape, -1, np.int16)
+    strokes[4, 5:15, 7], strokes[4, 5:15, 14] = 1, 0
+    model = QuickModel(image, (1.0, 1.0, 1.0))
+    model.learn(strokes)
+    found = model.fill(np.zeros(image.shape, np.uint8), tuple(slice(0, side) for side in image.shape)).values
+    assert np.mean(found[:, :, 101:105] == 1) > 0.95
+    assert np.mean(found[:, :, 20:95] == 0) > 0.95
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.tuples(st.integers(2, 40), st.integers(2, 40), st.integers(2, 40)),
+    st.tuples(*[st.floats(0.3, 4)] * 3),
+    st.integers(1, 30),
+    st.integers(0, 2**16),
+)
+def test_weights_fall_with_the_distance(shape, spacing, count, seed):
+    random = np.random.default_rng(seed)
+    places = random.integers(0, shape, (count, 3))
+    empty = np.ones(shape, np.bool_)
+    empty[tuple(places.T)] = False
+    far = ndimage.distance_transform_edt(empty, sampling=spacing)
+    first = random.integers(0, shape)
+    part = tuple(slice(int(at), int(size)) for at, size in zip(first, shape, strict=True))
+    weights = Nearness(places, spacing, tuple(slice(0, side) for side in shape)).weights(part)
+    assert np.allclose(weights, (far[part] + min(spacing)) ** -3.0, rtol=1e-3)
+
+
+def test_distances_between_places_are_nearly_right(monkeypatch):
+    shape, spacing = (30, 40, 50), (2.0, 1.0, 0.7)
+    places = np.random.default_rng(0).integers(0, shape, (5, 3))
+    empty = np.ones(shape, np.bool_)
+    empty[tuple(places.T)] = False
+    box = tuple(slice(0, side) for side in shape)
+    monkeypatch.setattr(quick_nearness, "_MOST", 4000)
+    far = Nearness(places, spacing, box).weights(box) ** (-1 / 3) - 0.7
+    # A place is at most three voxels away along each axis.
+    assert np.abs(far - ndimage.distance_transform_edt(empty, sampling=spacing)).max() < np.linalg.norm(3 * np.array(spacing))
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_pieces_make_no_difference(monkeypatch, near):
     _, image, strokes, box = scene()
     mask = np.zeros(image.shape, np.uint8)
     strokes[2, 3:9, 4] = 2
-    at_once = QuickModel(image, (1.0, 1.0, 1.0), place=place)
+    at_once = QuickModel(image, (1.0, 1.0, 1.0), near=near)
     at_once.learn(strokes, box)
     expected = at_once.fill(mask, box).values
     monkeypatch.setattr(quick_model, "_PIECE", 5_000)
-    in_pieces = QuickModel(image, (1.0, 1.0, 1.0), place=place)
+    in_pieces = QuickModel(image, (1.0, 1.0, 1.0), near=near)
     in_pieces.learn(strokes)
     assert np.mean(in_pieces.fill(mask, box).values != expected) < 1e-4
 
