@@ -49,7 +49,7 @@ def fill_between(
         Which slices are painted completely: a label that is absent there is known to end before, and does so half-way. Without, the
         painted slices of each label are those that hold it.
     image : array, optional
-        The image under the mask, of the mask's shape: the outline follows it as far as that has proved right on the painted slices.
+        The image under the mask, of the mask's shape: the outline follows it, as far as the painted slices do.
     limits : Limits
         Locked labels are not filled; other voxels that may not be touched are walls.
     progress, cancelled : callable, optional
@@ -84,7 +84,7 @@ def fill_between(
     ]
     if not jobs:
         _raise_nothing(boxes, limits, axis)
-    steps = Steps(sum(job.gaps for job in jobs), progress, cancelled)
+    steps = Steps(sum(job.steps(image is not None) for job in jobs), progress, cancelled)
     around = joined([job.box for job in jobs])
     values = mask[around].copy()
     depths = np.zeros(values.shape, np.float32)
@@ -141,10 +141,9 @@ class _Job:
         seen = np.moveaxis(mask[box], axis, 0)
         return cls(label, box, [Contour.of(at - painted[0], is_label(seen[at - painted[0]], label)) for at in painted])
 
-    @property
-    def gaps(self) -> int:
-        """Between how many pairs of slices it goes."""
-        return len(self._contours) - 1
+    def steps(self, with_image: bool) -> int:
+        """Return how many steps `fill` has: one for each pair of slices, and those in which it learns from an image."""
+        return len(self._contours) - 1 + (Evidence.steps_of(self._contours) if with_image else 0)
 
     def fill(
         self,
@@ -157,16 +156,12 @@ class _Job:
         steps: Steps,
     ) -> None:
         """Write the label where it is deeper than whatever was there; the arrays are views of its box, slices first."""
-        evidence = None if image is None else Evidence(image, self._contours, spacing, thickness)
-        if evidence is not None and evidence.weight == 0:
-            evidence = None
+        evidence = None if image is None else Evidence(image, self._contours, spacing, thickness, steps.done)
         painted = {contour.at for contour in self._contours}
         own = {at for at in range(len(values)) if at not in painted and not is_label(values[at], self.label).any()}
-        found = depths_of(self._contours, spacing, thickness, own, 1 if evidence is None else REACH, steps.done)
-        for at, depth in found.items():
-            neighbours = None if evidence is None else evidence.between(at)
-            if evidence is not None and neighbours is not None:
-                depth += evidence.moved(at, neighbours)
+        for at, depth in depths_of(self._contours, spacing, thickness, own, 1 if evidence is None else REACH, steps.done):
+            if evidence is not None:
+                evidence.move(at, depth)
             taken = free[at] & (depth > depths[at])
             values[at][taken] = self.label
             depths[at][taken] = depth[taken]

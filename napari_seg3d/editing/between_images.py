@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_seg3d.editing.between_pieces import Contour, Flat
-from napari_seg3d.editing.between_shapes import depths_of
+from napari_seg3d.editing.between_shapes import Depth, Sides, depths_of, reached
 
 Picture = NDArray[np.float32]
 
 # In pixels: how much the image is smoothed before it is looked at, how far around a pixel the label and what lies beside it are measured,
 # and how much the evidence is smoothed.
 _NOISE, _AROUND, _SMOOTH = 0.7, 4.0, 1.0
+# A pixel lies beside the label if that is at least so much of what is around it.
+_BESIDE = 0.05
 # No single pixel is more certain than that.
 _SURE = 3.0
+# However even one side of the outline is, it is thought to vary by this part of what both do.
+_LEAST_SPREAD = 0.01
 # The outline moves by so many parts of the distance between painted slices for each unit of evidence; the best of these is taken.
-_WEIGHTS = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
-# A weight must be right in so many more of the pixels that the shape alone gets wrong; otherwise the image is not looked at.
-_LEAST_GAIN = 0.02
-# With fewer slices to try it on, and within so many standard errors, a gain may be luck.
-_LEAST_SLICES, _CAUTION = 8, 1.5
+_WEIGHTS = np.array([0.0, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4], np.float32)
+# Before anything was tried: shapes are wrong by about a tenth of that distance. No weight at all, or twice the usual one, must put right
+# this part of the wrong pixels of a slice more than the usual one does.
+_USUAL, _TRUST = 0.1, 0.5
+# On so many painted slices it is tried, and one with hardly a wrong pixel counts as if it had a few.
+_TRIALS, _FEW = 8, 10
 #: Depths are needed so many pixels around a shape, where an image may move its outline.
 REACH = 6
 
 
 @dataclass(frozen=True)
 class _Look:
-    """How bright a label and what lies beside it are, around each pixel of a painted slice."""
+    """One painted slice: the image, the label, what lies beside it, and how bright both are around each pixel."""
 
+    smooth: Picture
+    flat: Flat
+    beside: Flat
     inside: Picture
     outside: Picture
 
@@ -39,9 +48,9 @@ class _Look:
 class Evidence:
     """What the image says between the painted slices of a label.
 
-    Around each pixel, the brightness of the label and of what lies beside it are taken from the painted slices next to it. The logarithm
-    of how much better one fits than the other, smoothed, moves the outline. How far is tried on the painted slices: every second one is
-    interpolated from the others, and what would have been best there holds; where it is not sure that the image helps, it is not looked at.
+    Around each pixel, the brightness of the label and of what lies beside it are taken from the painted slices next to it; how well they
+    tell it, the painted slices show of each other. The logarithm of how much better the one fits than the other, smoothed, moves the
+    outline. How far is tried on painted slices: each is interpolated from its neighbours, and what would have been best there holds.
 
     Parameters
     ----------
@@ -53,75 +62,112 @@ class Evidence:
         mm in the slices.
     thickness : float
         mm from a slice to the next.
+    step : callable
+        Called `steps_of(contours)` times.
     """
 
     def __init__(
-        self, image: NDArray[np.generic], contours: Sequence[Contour], spacing: Sequence[float], thickness: float
+        self,
+        image: NDArray[np.generic],
+        contours: Sequence[Contour],
+        spacing: Sequence[float],
+        thickness: float,
+        step: Callable[[], None],
     ) -> None:
         self._image, self._thickness = image, thickness
         self._looks: dict[int, _Look] = {}
-        squares = []
+        contours = _with_content(contours)
         for contour in contours:
-            flat, smooth = contour.pieces > 0, self._smooth(contour.at)
-            if flat.any():
-                look = self._looks[contour.at] = _Look(_mean_around(smooth, flat), _mean_around(smooth, ~flat))
-                squares.append(float(np.mean((smooth - look.inside)[flat] ** 2)))
-        self._variance = max(float(np.mean(squares)), 1e-12) if squares else 1.0
-        self.weight = self._fitted([contour for contour in contours if contour.count], spacing)
+            self._looks[contour.at] = self._look(contour)
+            step()
+        self._spreads = self._spread()
+        self._weight = self._fitted(contours, spacing, step)
 
-    def moved(self, at: int, neighbours: tuple[int, int], weight: float | None = None) -> Picture:
-        """Return by how many mm the depths in a slice between two painted ones change."""
-        first, last = (self._looks[at] for at in neighbours)
-        gap = neighbours[1] - neighbours[0]
-        time = np.float32((at - neighbours[0]) / gap)
-        smooth = self._smooth(at)
+    @staticmethod
+    def steps_of(contours: Sequence[Contour]) -> int:
+        """Return in how many steps it learns from the painted slices."""
+        contours = _with_content(contours)
+        return len(contours) + len(_trials(contours))
+
+    def move(self, at: int, depth: Depth) -> None:
+        """Change the depths in a slice, in place, as the image says; not where no painted slice goes before or follows."""
+        neighbours = self._neighbours(at)
+        if self._weight and neighbours is not None:
+            sides = reached(depth)
+            depth[sides] += self._weight * self._says(at, neighbours, sides)
+
+    def _look(self, contour: Contour) -> _Look:
+        smooth, flat = self._smooth(contour.at), contour.pieces > 0
+        share = _blurred(flat.astype(np.float32), _AROUND)
+        inside, outside = _mean_around(smooth, flat, share), _mean_around(smooth, ~flat, 1 - share)
+        return _Look(smooth, flat, ~flat & (share > _BESIDE), inside, outside)
+
+    def _spread(self) -> NDArray[np.float32]:
+        """Return how far (mean square) a label, and what lies beside it, are from what the painted slice before or after tells."""
+        squares: tuple[list[float], list[float]] = ([], [])
+        for first, second in pairwise(self._looks.values()):
+            for one, other in ((first, second), (second, first)):
+                for found, where, told in zip(squares, (one.flat, one.beside), (other.inside, other.outside), strict=True):
+                    if where.any():
+                        found.append(float(np.mean((one.smooth - told)[where] ** 2)))
+        spread = np.array([np.mean(found) if found else 0.0 for found in squares])
+        spreads: NDArray[np.float32] = np.maximum(spread, _LEAST_SPREAD * spread.sum() + 1e-12).astype(np.float32)
+        return spreads
+
+    def _says(self, at: int, neighbours: tuple[int, int], sides: Sides) -> Picture:
+        """Return by how many mm the depths in a part of a slice would change with a weight of 1."""
+        before, after = neighbours
+        first, last = self._looks[before], self._looks[after]
+        time = np.float32((at - before) / (after - before))
+        smooth = self._smooth(at, sides)
         inside, outside = (
-            (1 - time) * one + time * other for one, other in ((first.inside, last.inside), (first.outside, last.outside))
+            (smooth - (1 - time) * one[sides] - time * other[sides]) ** 2 / (2 * spread) + np.log(spread) / 2
+            for one, other, spread in zip((first.inside, first.outside), (last.inside, last.outside), self._spreads, strict=True)
         )
-        better = ((smooth - outside) ** 2 - (smooth - inside) ** 2) / np.float32(2 * self._variance)
         # Nothing is known at a painted slice that is not in it: the image counts most in the middle.
-        share = (self.weight if weight is None else weight) * self._thickness * 2 * min(at - neighbours[0], neighbours[1] - at)
-        moved: Picture = np.float32(share) * _blurred(np.clip(better, -_SURE, _SURE), _SMOOTH)
-        return moved
+        share = np.float32(self._thickness * 2 * min(at - before, after - at))
+        says: Picture = share * _blurred(np.clip(outside - inside, -_SURE, _SURE), _SMOOTH)
+        return says
 
-    def between(self, at: int) -> tuple[int, int] | None:
+    def _fitted(self, contours: Sequence[Contour], spacing: Sequence[float], step: Callable[[], None]) -> np.float32:
+        """Return the weight that would have been best for painted slices, each interpolated from its neighbours."""
+        score = -_TRUST * (_WEIGHTS / _USUAL - 1) ** 2
+        for number in _trials(contours):
+            hidden = contours[number]
+            known = contours[number - 3 if number > 2 else number - 1 : number + 4 : 2]
+            for at, depth in depths_of(known, spacing, self._thickness, {hidden.at}, REACH):
+                sides = reached(depth)
+                says = self._says(at, (contours[number - 1].at, contours[number + 1].at), sides)
+                truth = hidden.pieces[sides] > 0
+                wrong = np.array([np.count_nonzero((depth[sides] + weight * says > 0) != truth) for weight in _WEIGHTS])
+                score += (wrong[0] - wrong) / max(wrong[0], _FEW)
+            step()
+        return np.float32(_WEIGHTS[np.argmax(score)])
+
+    def _neighbours(self, at: int) -> tuple[int, int] | None:
         """Return the painted slices with content before and after a slice; None where one is missing."""
         before = [one for one in self._looks if one < at]
         after = [one for one in self._looks if one > at]
         return (max(before), min(after)) if before and after else None
 
-    def _fitted(self, contours: list[Contour], spacing: Sequence[float]) -> float:
-        """Return the weight that would have been best for painted slices, each interpolated from its neighbours."""
-        gains, wrong = [], 0
-        for start in (0, 1):
-            known = contours[start::2]
-            hidden = {one.at: one for one in contours[1 - start :: 2] if len(known) > 1 and known[0].at < one.at < known[-1].at}
-            for at, depth in depths_of(known, spacing, self._thickness, set(hidden), REACH).items() if hidden else ():
-                truth = hidden[at].pieces > 0
-                unit = self.moved(at, _neighbours(at, known), 1.0)
-                right = [int(np.count_nonzero((depth + np.float32(weight) * unit > 0) == truth)) for weight in _WEIGHTS]
-                gains.append(np.subtract(right, right[0]))
-                wrong += truth.size - right[0]
-        if len(gains) < _LEAST_SLICES:
-            return 0.0
-        spread = np.std(gains, axis=0, ddof=1) / np.sqrt(len(gains))
-        sure = np.mean(gains, axis=0) - _CAUTION * spread
-        best = int(np.argmax(sure))
-        # Between slices that are twice as far apart, a shape is wrong by four times as much, and an image as useful again.
-        return _WEIGHTS[best] / 2 if sure[best] * len(gains) > _LEAST_GAIN * wrong else 0.0
-
-    def _smooth(self, at: int) -> Picture:
-        return _blurred(np.asarray(self._image[at], np.float32), _NOISE)
+    def _smooth(self, at: int, sides: Sides = (slice(None), slice(None))) -> Picture:
+        # What is no number says nothing that could be computed with.
+        return _blurred(np.nan_to_num(np.asarray(self._image[at][sides], np.float32), posinf=0, neginf=0), _NOISE)
 
 
-def _neighbours(at: int, contours: Sequence[Contour]) -> tuple[int, int]:
-    return max(one.at for one in contours if one.at < at), min(one.at for one in contours if one.at > at)
+def _with_content(contours: Sequence[Contour]) -> list[Contour]:
+    return [contour for contour in contours if contour.count]
 
 
-def _mean_around(picture: Picture, where: Flat) -> Picture:
-    """Return the mean around each pixel of those that are meant; far from all of them, the mean of all."""
-    share = _blurred(where.astype(np.float32), _AROUND)
-    total = _blurred(np.where(where, picture, 0).astype(np.float32), _AROUND)
+def _trials(contours: Sequence[Contour]) -> list[int]:
+    """Return the numbers of some painted slices, evenly from those that lie between others."""
+    between = len(contours) - 2
+    return np.linspace(1, between, min(between, _TRIALS)).round().astype(int).tolist() if between > 0 else []
+
+
+def _mean_around(picture: Picture, where: Flat, share: Picture) -> Picture:
+    """Return the mean around each pixel of those that are meant, of which there are so many; far from all of them, the mean of all."""
+    total = _blurred(np.where(where, picture, np.float32(0)), _AROUND)
     mean = np.float32(picture[where].mean()) if where.any() else np.float32(0)
     little = np.float32(1e-3)
     around: Picture = (total + little * mean) / (share + little)

@@ -50,7 +50,7 @@ def depths_of(
     wanted: Collection[int],
     margin: int = 1,
     step: Callable[[], None] | None = None,
-) -> dict[int, Depth]:
+) -> Iterator[tuple[int, Depth]]:
     """Interpolate one label between its painted slices.
 
     The signed distance to the outline is interpolated (S. P. Raya and J. K. Udupa, Shape-based interpolation of multidimensional objects,
@@ -72,21 +72,26 @@ def depths_of(
     step : callable, optional
         Called after each gap.
 
-    Returns
-    -------
-    dict of int to array
-        By slice: how many mm inside the label each pixel is, above 0, or outside. Slices in which there is nothing may be missing.
+    Yields
+    ------
+    int, array
+        A slice, and how many mm inside the label each of its pixels is, above 0, or outside. Slices in which there is nothing may be missing.
     """
     way = _Way(contours, spacing, thickness, margin)
-    found: dict[int, Depth] = {}
     for number in range(len(contours) - 1):
+        found: dict[int, Depth] = {}
         places = [at for at in range(contours[number].at + 1, contours[number + 1].at) if at in wanted]
         for slab in way.between(number, places) if places else ():
             depth = found.setdefault(slab.at, np.full(contours[0].pieces.shape, _OUTSIDE, np.float32))
             np.maximum(depth[slab.sides], slab.depth, out=depth[slab.sides])
+        yield from found.items()
         if step is not None:
             step()
-    return found
+
+
+def reached(depth: Depth) -> Sides:
+    """Return the part of a slice in which depths are known."""
+    return _around([depth > _OUTSIDE], 0)
 
 
 def depth_of(flat: Flat, spacing: Sequence[float]) -> Depth:
@@ -138,10 +143,12 @@ class _Way:
             nodes[3] = _Node(self._when(number, number + 2), bond.moved + on.moved, contours[number + 2].part(on.after))
         there = [node for node in nodes if node is not None]
         farthest = max(float(np.abs(node.place).max()) for node in there)
-        sides = _around([node.flat for node in there], self._margin + int(np.ceil(farthest)))
+        # Beyond the slice, too: what is moved into it from there is as far outside as it is.
+        wide = _around([node.flat for node in there], self._margin + int(np.ceil(farthest)), clipped=False)
+        sides, own = _clipped(wide, there[0].flat.shape)
         times = [None if node is None else node.time for node in nodes]
         ways = [None if node is None else node.place for node in nodes]
-        depths = [None if node is None else depth_of(node.flat[sides], self._spacing) for node in nodes]
+        depths = [None if node is None else depth_of(_cut(node.flat, wide), self._spacing) for node in nodes]
         for at in places:
             time = self._time(number, at)
             place = _cubic(time, times, ways)
@@ -149,7 +156,7 @@ class _Way:
                 None if depth is None or way is None else _moved_by(depth, place - way)
                 for depth, way in zip(depths, ways, strict=True)
             ]
-            yield _Slab(at, sides, _cubic(time, times, moved) - np.float32(_HAIR))
+            yield _Slab(at, sides, _cubic(time, times, moved)[own] - np.float32(_HAIR))
 
     def _lying(self, number: int, places: list[int]) -> Iterator[_Slab]:
         """Interpolate a slice as a whole where it lies: nothing is lost on which both slices agree."""
@@ -226,13 +233,26 @@ def _moved_by(depth: Depth, pixels: NDArray[np.float64]) -> Depth:
     return moved
 
 
-def _around(flats: Sequence[Flat], margin: int) -> Sides:
-    """Return the box of some shapes together, with a margin."""
+def _around(flats: Sequence[Flat], margin: int, *, clipped: bool = True) -> Sides:
+    """Return the box of some shapes together, with a margin, as far as there is any or beyond."""
     whole = flats[0].copy()
     for flat in flats[1:]:
         whole |= flat
     rows, columns = (np.flatnonzero(whole.any(axis=axis)) for axis in (1, 0))
-    return tuple(  # type: ignore[return-value]
-        slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, size))
-        for found, size in zip((rows, columns), whole.shape, strict=True)
-    )
+    wide = tuple(slice(int(found[0]) - margin, int(found[-1]) + 1 + margin) for found in (rows, columns))
+    return _clipped(wide, whole.shape)[0] if clipped else wide  # type: ignore[arg-type, return-value]
+
+
+def _clipped(wide: Sides, shape: Sequence[int]) -> tuple[Sides, Sides]:
+    """Return the part of a box that lies in a slice, there and in the box."""
+    sides = tuple(slice(max(side.start, 0), min(side.stop, size)) for side, size in zip(wide, shape, strict=True))
+    own = tuple(slice(side.start - outer.start, side.stop - outer.start) for side, outer in zip(sides, wide, strict=True))
+    return sides, own  # type: ignore[return-value]
+
+
+def _cut(flat: Flat, wide: Sides) -> Flat:
+    """Return the part of a shape in a box; beyond the slice there is nothing of it."""
+    sides, own = _clipped(wide, flat.shape)
+    part = np.zeros([side.stop - side.start for side in wide], np.bool_)
+    part[own] = flat[sides]
+    return part

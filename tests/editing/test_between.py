@@ -120,6 +120,76 @@ def test_slices_that_are_named_say_where_a_label_is_no_more():
     assert painted_slices(told, 1, 0) == [0, 1, 2, 3, 4, 5], "it ends half-way"
 
 
+def undulating(noise):
+    """A bright lesion whose width goes up and down faster than every eighth slice can tell."""
+    z, y, x = np.ogrid[:45, :60, :60]
+    truth = np.hypot(y - 30, (x - 30) * 0.8) < 13 + 3 * np.sin(z / 13 * 2 * np.pi)
+    image = np.where(truth, 100, 40) + np.random.default_rng(0).normal(0, noise, truth.shape)
+    return truth, image.astype(np.float32)
+
+
+def wrong_between(truth, image, painted):
+    """How many voxels are wrong between painted slices, by shape and with the image."""
+    mask = np.zeros(truth.shape, np.uint8)
+    mask[list(painted)] = truth[list(painted)]
+    between = slice(painted[0], painted[-1])
+    results = (filled(mask, (1.0, 1.0, 1.0), 0, image=under) for under in (None, image))
+    return [np.count_nonzero((result > 0)[between] != truth[between]) for result in results]
+
+
+@pytest.mark.parametrize("noise", [1, 20, 40])
+@pytest.mark.parametrize("painted", [(2, 10), range(2, 45, 8)])
+def test_an_image_shows_what_no_painted_slice_does(noise, painted):
+    by_shape, with_image = wrong_between(*undulating(noise), painted)
+    assert with_image < 0.7 * by_shape
+
+
+def test_an_image_of_something_else_does_no_harm():
+    z, y, x = np.ogrid[:81, :50, :50]
+    truth = np.hypot(y - 25, x - 25 - 5 * np.sin(z / 9)) < 12
+    image = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=truth.shape), (1, 4, 4))
+    by_shape, with_image = wrong_between(truth, image, range(0, 81, 4))
+    assert with_image < by_shape + 0.005 * np.count_nonzero(truth)
+
+
+@pytest.mark.parametrize("where", ["even", "gap"])
+def test_an_image_without_numbers_says_nothing(where):
+    truth, image = undulating(1)
+    image[:] = np.nan if where == "even" else image
+    image[5:8] = np.nan
+    mask = np.zeros(truth.shape, np.uint8)
+    mask[[2, 10]] = truth[[2, 10]]
+    by_shape, with_image = (filled(mask, (1.0, 1.0, 1.0), 0, image=under) for under in (None, image))
+    assert with_image[5:8].all(axis=0).sum() > 0.5 * by_shape[5:8].all(axis=0).sum()
+    assert where == "gap" or np.array_equal(with_image, by_shape)
+
+
+def test_progress_is_told_and_a_cancel_heard_while_it_learns_from_the_image():
+    truth, image = undulating(20)
+    mask = np.zeros(truth.shape, np.uint8)
+    mask[::4] = truth[::4]
+    told, asked = [], []
+    fill_between(mask, (1, 1, 1), 0, image=image, progress=lambda done, total: told.append((done, total)))
+    total = 12 + 8 + 11
+    assert told == [(done, total) for done in range(1, total + 1)], "slices looked at, tried, and gaps between them"
+    for after in (3, 12):
+        asked.clear()
+        with pytest.raises(Cancelled):
+            fill_between(mask, (1, 1, 1), 0, image=image, cancelled=lambda: len(asked) == after or asked.append(None))  # noqa: B023
+        assert len(asked) == after
+
+
+def test_a_stray_voxel_far_away_changes_nothing():
+    y, x = np.ogrid[:60, :60]
+    mask = np.zeros((9, 60, 60), np.uint8)
+    mask[0][np.hypot(y - 30, x - 20) < 8] = 1
+    mask[8][(np.hypot((y - 34) / 3, x - 32) < 4) & ((y < 30) | (x < 32))] = 1
+    stray = mask.copy()
+    stray[0, [1, 58], [1, 58]] = 1
+    near = (slice(1, 8), slice(8, 52), slice(8, 52))
+    assert np.array_equal(filled(mask, (3.0, 1.0, 1.0), 0)[near], filled(stray, (3.0, 1.0, 1.0), 0)[near])
+
+
 def test_what_cannot_be_filled_says_why():
     mask = np.zeros((6, 8, 8), np.uint8)
     with pytest.raises(LabelError, match="Paint the label in two slices"):
