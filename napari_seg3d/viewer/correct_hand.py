@@ -25,6 +25,7 @@ _CLICK_PIXELS = 3
 _PIXELS_BETWEEN_CORNERS = 4  # of an outline that is drawn by hand
 _OUTLINE_CORNERS = 8  # fewer than this is a click with an unsteady hand
 _RUBBER = "#ffffff"
+_NEEDS_A_SLICE = "This tool is used in a slice: switch to 2D, or open the four views (Look dock). Here a drag turns the volume."
 # Keys that napari gives to the masks themselves: ours stand before them while a tool is in the hand.
 _ON_MASKS = ("Escape", "Enter")
 
@@ -182,7 +183,11 @@ class CorrectHand(QObject):
     def _drag(self, model: ViewerModel, event: Any) -> Iterator[None]:
         """Draw, or click, with the left button; what is dragged without a brush moves the picture, as ever."""
         spec = self._model.tool
-        if event.button != 1 or spec is None or model.dims.ndisplay != 2 or event.modifiers:
+        if event.button != 1 or spec is None or event.modifiers:
+            return
+        if model.dims.ndisplay != 2:
+            if spec.gesture not in ("label", "slice"):
+                self._model.say(_NEEDS_A_SLICE, "warning")
             return
         if spec.gesture == "stroke":
             yield from self._draw(model, event)

@@ -471,7 +471,7 @@ class CorrectModel(QObject):
         self, spec: ToolSpec, model: ViewerModel | None, plane: tuple[int | None, int | None] | None = None
     ) -> tuple[MaskPart, Work]:
         part = self.shown(model)
-        asks = spec.gesture in ("slice", "polygon", "stroke", "click") or "in_slice" in spec.defaults()
+        asks = spec.gesture in ("slice", "polygon", "stroke", "click") or self.values(spec).get("in_slice", False)
         if plane is None:
             plane = part.slice_of(self._viewer if model is None else model) if asks else (None, None)
         if spec.gesture == "slice" and plane[0] is None:
