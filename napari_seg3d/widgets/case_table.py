@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_seg3d.datasets import Case, Dataset, Place, Problem, StoredSplit, Test, complete, files_of, name_of
+from napari_seg3d.widgets.parts import readable
 
 SIGNS = {"error": "✗", "warning": "!", "info": "i", "": "✓", "out": "–"}
 COLOURS = {"error": "#e06c60", "warning": "#e0b040", "info": "#6fa8dc", "": "#60b060", "out": "#909090"}
@@ -171,11 +172,11 @@ class CaseTable(QWidget):
             item = QTableWidgetItem(value)
             item.setToolTip(tooltip)
             if excluded is not None:
-                item.setForeground(QBrush(QColor(COLOURS["out"])))
+                item.setForeground(QBrush(QColor(readable(COLOURS["out"], self))))
             elif column == 3 and colour:
-                item.setForeground(QBrush(QColor(COLOURS[colour])))
+                item.setForeground(QBrush(QColor(readable(COLOURS[colour], self))))
             if column == 0:
-                item.setForeground(QBrush(QColor(COLOURS[sign])))
+                item.setForeground(QBrush(QColor(readable(COLOURS[sign], self))))
                 item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
             self.table.setItem(row, column, item)
 

@@ -16,6 +16,7 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.viewer.jobs import Job, start_job
 from napari_seg3d.viewer.recovery import Loaded, load, pending_recoveries, recover_into
 from napari_seg3d.viewer.session import session_of
+from napari_seg3d.widgets.parts import Notice
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -44,9 +45,7 @@ class RecoveryPanel(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 4)
         column.setSpacing(3)
-        self._heading = QLabel()
-        self._heading.setWordWrap(True)
-        self._heading.setStyleSheet("color: #e0b040")
+        self._heading = Notice()
         column.addWidget(self._heading)
         self._rows = QVBoxLayout()
         self._rows.setSpacing(3)
@@ -72,7 +71,7 @@ class RecoveryPanel(QWidget):
             self._rows.addWidget(self._row(one))
         more = f" The {_MOST} latest are shown." if len(pending) > _MOST else ""
         masks = "a mask has" if len(pending) == 1 else f"{len(pending)} masks have"
-        self._heading.setText(f"napari ended before {masks} been saved.{more}")
+        self._heading.say(f"napari ended before {masks} been saved.{more}", "warning")
         self.setVisible(bool(pending))
 
     def _row(self, one: Recovered) -> QWidget:

@@ -10,10 +10,11 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
     QDoubleSpinBox,
-    QHBoxLayout,
+    QFormLayout,
     QHeaderView,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
 )
@@ -21,11 +22,11 @@ from qtpy.QtWidgets import (
 from napari_seg3d.training import Run
 from napari_seg3d.training.rounds import RoundRecord
 from napari_seg3d.viewer.learn_model import LearnModel
-from napari_seg3d.widgets.parts import Folded, Notice, ProgressRow, duration
+from napari_seg3d.widgets.parts import Folded, Notice, ProgressRow, duration, readable
 
 _BETTER, _WORSE = "#7bbf7b", "#e06c60"
 _DOING = {"planning": "Looking at the cases", "judging": "Judging both models", "predicting": "Predicting the other cases"}
-_MOST_ROWS_SEEN = 8
+_MOST_PIXELS_HIGH = 280
 
 
 class LearnSection(Folded):
@@ -44,14 +45,14 @@ class LearnSection(Folded):
             "only if it is better on the test set.",
         )
         self._model = model
-        row = QHBoxLayout()
-        row.addWidget(QLabel("Go on from"))
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.runs = QComboBox()
         self.runs.setMinimumContentsLength(8)
         self.runs.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.runs.setToolTip("<p>The training whose best model learns more; the current model comes first.</p>")
         self.runs.activated.connect(self._choose)
-        row.addWidget(self.runs, 1)
+        form.addRow("Go on from", self.runs)
         self.minutes = QDoubleSpinBox()
         self.minutes.setRange(0, 60 * 24)
         self.minutes.setDecimals(1)
@@ -60,8 +61,8 @@ class LearnSection(Folded):
         self.minutes.setToolTip(
             "<p>How long to learn. auto: by the first training and the number of cases, a fifth of it at least.</p>"
         )
-        row.addWidget(self.minutes)
-        self.rows.addLayout(row)
+        form.addRow("For", self.minutes)
+        self.rows.addLayout(form)
         self.words = QLabel()
         self.words.setWordWrap(True)
         self.rows.addWidget(self.words)
@@ -86,6 +87,9 @@ class LearnSection(Folded):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.table.setToolTip("<p>Dice of each label on the cases that judge, by the model before and by the one after.</p>")
         self.table.verticalHeader().hide()
+        self.table.setSizeAdjustPolicy(QTableWidget.SizeAdjustPolicy.AdjustToContents)  # as high as its rows, up to a limit
+        self.table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.table.setMaximumHeight(_MOST_PIXELS_HIGH)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.rows.addWidget(self.table)
@@ -198,11 +202,9 @@ class LearnSection(Folded):
                 if column >= 2:
                     item.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
                 if column == 3 and row.after != row.before and not math.isnan(row.after):
-                    item.setForeground(QBrush(QColor(_BETTER if row.after > row.before else _WORSE)))
+                    item.setForeground(QBrush(QColor(readable(_BETTER if row.after > row.before else _WORSE, self))))
                 self.table.setItem(place, column, item)
-        height = self.table.horizontalHeader().sizeHint().height() + 4
-        height += sum(self.table.rowHeight(place) for place in range(min(len(found.rows), _MOST_ROWS_SEEN)))
-        self.table.setFixedHeight(height)
+        self.table.updateGeometry()
 
     def _step(self, done: int, total: int) -> None:
         if self._model.step in _DOING:

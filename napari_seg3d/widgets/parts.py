@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from napari.qt import QtViewer
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QResizeEvent, QShowEvent
+from qtpy.QtGui import QColor, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDockWidget,
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 #: Docks are laid out for this width; a laptop of 1366 pixels keeps more than two thirds of its screen for the scan.
 DOCK_WIDTH = 360
 _ANY_HEIGHT = 16_777_215  # what Qt calls no limit
-_STYLES = {"error": "color: #e06c60", "warning": "color: #e0b040", "info": ""}
+_COLOURS = {"error": "#e06c60", "warning": "#e0b040", "info": ""}
+_DARK = 128  # text below this lightness stands on a light background
+_PERCENT_DARKER = 170
 
 
 class Dock(QScrollArea):
@@ -192,6 +194,12 @@ class Folded(QCollapsible):
         self.collapse(animate=False)
 
 
+def readable(colour: str, on: QWidget) -> str:
+    """Return one of our colours as it can be read on a widget: they are made for napari's dark theme, and are darker in the light one."""
+    is_light = on.palette().windowText().color().lightness() < _DARK
+    return str(QColor(colour).darker(_PERCENT_DARKER).name()) if is_light else colour
+
+
 class Notice(QLabel):
     """A sentence for the user, hidden while there is none."""
 
@@ -200,14 +208,28 @@ class Notice(QLabel):
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._kind = "info"
         self.hide()
 
     def say(self, text: str, kind: str = "info") -> None:
         """Show `text` as "info", "warning" or "error"; empty text hides the notice."""
         # Long paths have no place to break; one behind each separator gives them some.
         self.setText(text.replace("/", "/\u200b").replace("\\", "\\\u200b"))
-        self.setStyleSheet(_STYLES[kind])
+        self._kind = kind
+        self._colour()
         self.setVisible(bool(text))
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.StyleChange, QEvent.Type.ParentChange):
+            self._colour()
+
+    def _colour(self) -> None:
+        colour = _COLOURS[self._kind]
+        style = f"color: {readable(colour, self.parentWidget() or self)}" if colour else ""
+        if style != self.styleSheet():
+            self.setStyleSheet(style)
 
     def say_error(self, error: Seg3dError | None) -> None:
         """Show an error with its fix, or nothing."""

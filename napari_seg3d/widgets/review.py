@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QShortcut,
     QToolButton,
+    QWidget,
 )
 
 from napari_seg3d.errors import Seg3dError
@@ -37,6 +38,7 @@ from napari_seg3d.widgets.parts import (
     choose_folder,
     choose_new_file,
     give_keys_to_scan,
+    readable,
 )
 from napari_seg3d.widgets.predict import PredictDock
 from napari_seg3d.widgets.review_compare import CompareRow
@@ -352,7 +354,7 @@ class ReviewDock(Dock):
         )
         self.table.show_order(model.order, model.descending)
         self.counts.setText(_counts(entries))
-        self.heading.setText(_heading(entry))
+        self.heading.setText(_heading(entry, self))
         if worklist is not None and not self.reviewer.hasFocus():
             self.reviewer.setText(worklist.who)
         with QSignalBlocker(self.comment):
@@ -408,12 +410,12 @@ def _counts(entries: tuple[Entry, ...]) -> str:
     return f"{counts['approved']} ✓  {counts['flagged']} ⚑  of {len(entries)}"
 
 
-def _heading(entry: Entry | None) -> str:
+def _heading(entry: Entry | None, on: QWidget) -> str:
     if entry is None:
         return "No case is open: click one, or press Next."
     colour, sign = LOOK[entry.state]
     name = entry.case.id.replace("&", "&amp;").replace("<", "&lt;")
-    words = [f"<b>{name}</b> <span style='color: {colour}'>{sign} {entry.state}</span>"]
+    words = [f"<b>{name}</b> <span style='color: {readable(colour, on)}'>{sign} {entry.state}</span>"]
     if entry.reviewer:
         words.append(f"by {entry.reviewer}".replace("<", "&lt;"))
     if entry.is_blinded:

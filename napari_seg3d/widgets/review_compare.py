@@ -8,10 +8,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_seg3d.review import Difference
+from napari_seg3d.widgets.parts import readable
 
 if TYPE_CHECKING:
     from napari_seg3d.viewer.review_model import ReviewModel
 
+_SPIN_WIDTH = 86
 _COLOURS = {"missed": "#ff5c5c", "too much": "#00d5ff", "other label": "#ffd166"}
 
 
@@ -53,6 +55,7 @@ class CompareRow(QWidget):
         self.smallest.setValue(self._model.comparison.smallest_ml)
         self.smallest.setKeyboardTracking(False)
         self.smallest.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self.smallest.setMaximumWidth(_SPIN_WIDTH)  # what is compared has the longer name
         self.smallest.setToolTip("<p>Smaller differences are shown in colour, but not jumped to.</p>")
         self.smallest.valueChanged.connect(self._model.comparison.set_smallest)
         first.addWidget(self.smallest)
@@ -95,7 +98,7 @@ class CompareRow(QWidget):
         elif comparison.piece is None:
             self.text.setText("No difference of that size.")
         else:
-            self.text.setText(_words(comparison.piece, comparison.index, len(comparison.pieces), self._names()))
+            self.text.setText(_words(comparison.piece, comparison.index, len(comparison.pieces), self._names(), self))
 
     def _compare(self, _on: bool = False) -> None:
         self._model.compare(max(0, self.other.currentIndex()))
@@ -116,9 +119,10 @@ def _arrow(text: str, tooltip: str) -> QToolButton:
     return button
 
 
-def _words(piece: Difference, index: int, count: int, names: dict[int, str]) -> str:
+def _words(piece: Difference, index: int, count: int, names: dict[int, str], on: QWidget) -> str:
     label = names.get(piece.label) or f"label {piece.label}"
     instead = f" as {names.get(piece.instead) or f'label {piece.instead}'}" if piece.kind == "other label" else ""
     kind = "" if piece.kind == "other label" else f"{piece.kind} "
     size = f"{piece.ml:.3g} ml" if piece.ml >= 0.01 else f"{1000 * piece.ml:.3g} mm³"
-    return f"{index + 1} of {count}: <span style='color: {_COLOURS[piece.kind]}'>{kind}{label}{instead}</span>, {size}"
+    colour = readable(_COLOURS[piece.kind], on)
+    return f"{index + 1} of {count}: <span style='color: {colour}'>{kind}{label}{instead}</span>, {size}"

@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor, QKeyEvent, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from napari_seg3d.review import LARGEST_FIRST, Entry, Order, State
-from napari_seg3d.widgets.parts import duration
+from napari_seg3d.widgets.parts import duration, readable
 
 #: The colour and the sign of each state.
 LOOK: dict[State, tuple[str, str]] = {
@@ -88,7 +88,7 @@ class ReviewTable(QWidget):
 
     def __init__(self, picture_of: Callable[[Entry], Path | None]) -> None:
         super().__init__()
-        self.model = _Model(picture_of)
+        self.model = _Model(picture_of, self)
         self.view = _Rows()
         self.view.setModel(self.model)
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -163,8 +163,9 @@ class _Rows(QTableView):
 
 
 class _Model(QAbstractTableModel):
-    def __init__(self, picture_of: Callable[[Entry], Path | None]) -> None:
-        super().__init__()
+    def __init__(self, picture_of: Callable[[Entry], Path | None], on: QWidget) -> None:
+        super().__init__(on)
+        self._on = on
         self.entries: list[Entry] = []
         self.columns: list[_Column] = [*_FIRST, *_SCORES, *_LAST]
         self._labels: list[int] | None = None
@@ -219,9 +220,9 @@ class _Model(QAbstractTableModel):
             return self._picture(entry)
         if role == Qt.ItemDataRole.ForegroundRole:
             if column.title == "State":
-                return QColor(LOOK[entry.state][0])
+                return QColor(readable(LOOK[entry.state][0], self._on))
             if column.title == "Odd" and entry.oddness > _ODD:
-                return QColor(LOOK["in work"][0])
+                return QColor(readable(LOOK["in work"][0], self._on))
         if role == Qt.ItemDataRole.TextAlignmentRole and column.order in ("uncertainty", "dice", "oddness", "volume", "time"):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
