@@ -11,6 +11,7 @@ from napari_seg3d.datasets import Dataset, read_case_image
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.review import Entry, make_thumbnail, read_mask_in_use, thumbnail_file
 from napari_seg3d.viewer.jobs import Job, start_job
+from napari_seg3d.viewer.memory import give_back_memory
 from napari_seg3d.viewer.stage import Picture
 from napari_seg3d.volumes import Label, Volume
 
@@ -110,10 +111,14 @@ class ReadAhead:
         if key in self._reading:
             return
         self._reading[key] = start_job(
-            lambda _job: self._read(entry),
+            lambda _job: self._read_now(entry),
             returned=lambda pictures: self._returned(key, pictures),
             failed=lambda error: self._failed(key, error),
         )
+
+    def _read_now(self, entry: Entry) -> CasePictures:
+        give_back_memory()  # what the cases before have left
+        return self._read(entry)
 
     def _returned(self, key: object, pictures: CasePictures) -> None:
         if self._reading.pop(key, None) is None:

@@ -15,7 +15,6 @@ from napari_seg3d.errors import Cancelled, ConfigError, LabelError, TrainingErro
 from napari_seg3d.inference import ModelSpec, load_model, read_spec
 from napari_seg3d.review import Worklist
 from napari_seg3d.training.config import TrainConfig
-from napari_seg3d.training.learning.optimizer import learning_rate
 from napari_seg3d.training.rounds.gathering import Gathered, gather
 from napari_seg3d.training.runs.folder import Run
 from napari_seg3d.training.samples.targets import values_aside
@@ -26,8 +25,6 @@ from napari_seg3d.transforms import Pipeline, label_steps
 _SHARE = 0.5
 # But no case is shown more than so many times as often as another: a network learns one scan by heart soon.
 _MOST_OFTEN = 8.0
-# The weights are good already: at the full rate the first steps would undo what they know, and little is learnt in a short time at a tenth.
-_SLOWER = 0.25
 # Of the budget of the first training: half of what as many cases took there, a fifth at least.
 _OF_BUDGET, _LEAST_OF_BUDGET = 0.5, 0.2
 
@@ -79,8 +76,8 @@ def make_round(
     run : Run
         Whose best model goes on.
     origin : Run, optional
-        The training with which it all began; left out, `run`. Learning rate and budget are measured by it, so that they do not
-        shrink from round to round.
+        The training with which it all began; left out, `run`. The budget is measured by it, so that it does not shrink from round to
+        round.
     share : float, optional
         Which part of what the network is shown is new, between 0 and 1. Left out, half, as long as no case is shown more than eight times as
         often as another; where more of the cases are new than that, all are shown equally often.
@@ -119,7 +116,6 @@ def make_round(
         "data.split": "auto",
         "network.pretrained": str(run.best),
         "sampling.case_weights": _weights(gathered, chosen),
-        "optimization.learning_rate": _SLOWER * learning_rate(first.optimization),
         **_budget(first, new, len(gathered.old), minutes),
     }
     return Round(run, gathered, config.with_values(changes), chosen)
