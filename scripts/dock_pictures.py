@@ -78,7 +78,7 @@ def take_pictures(root: Path, target: Path) -> None:
         learn.minutes.setValue(ROUND_MINUTES)
         learn.learn_button.click()
         wait_until(lambda: learn._model.last is not None and not learn._model.step)
-    model.go(1)
+    model.show(model.rows[0].case.id)  # of which the model is least sure
     wait_until(lambda: model.current is not None and not model.is_opening)
     review.ensureWidgetVisible(learn)
     picture(viewer, target / "learn.png")
