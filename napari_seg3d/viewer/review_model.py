@@ -459,10 +459,12 @@ class ReviewModel(OneJob):
     def _beside(self, step: int) -> Entry | None:
         skip = _LEFT_BEHIND if step > 0 and self.states != frozenset(_LEFT_BEHIND) else ()
         after = self._target or self.current
-        if after is None and step > 0 and self.worklist is not None:
-            after = self.worklist.left_at()
-            if after is not None and not self.worklist.entry(after).is_done:
-                return self.worklist.entry(after)
+        if after is None and step > 0 and self.order == "case" and self.worklist is not None:
+            # In an order by need, the neediest case comes first instead.
+            left = self.worklist.left_at()
+            if left is not None and not self.worklist.entry(left).is_done:
+                return self.worklist.entry(left)
+            return beside(self.rows, left, skip, step) or beside(self.rows, None, skip, step)
         return beside(self.rows, after, skip, step)
 
     def _want(self, case: str) -> None:

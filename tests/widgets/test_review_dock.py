@@ -217,6 +217,29 @@ def test_rows_are_sorted_and_filtered_and_stepped_in_their_order(dock, folder, p
     assert cells(dock, "Case") == ["ball_4"]
 
 
+def test_next_begins_at_the_top_of_another_order_and_when_nothing_follows(viewer, dock, folder, predictions):
+    open_both(dock, folder, predictions)
+    model = dock._model
+    last = model.rows[-1].case.id
+    model.show(last)
+    settle(dock)
+    press(dock, "approve")
+    model.close()
+    open_both(dock, folder, predictions)
+    assert model.current is None
+    model.go()
+    settle(dock)
+    assert model.current == model.rows[0].case.id, "nothing follows the case where the list was left"
+    press(dock, "approve")
+    model.close()
+    open_both(dock, folder, predictions)
+    model.set_order("dice")
+    first = next(row.case.id for row in model.rows if not row.is_done)
+    model.go()
+    settle(dock)
+    assert model.current == first, "in an order by need, the neediest comes first"
+
+
 def test_others_are_seen_and_readers_are_not(dock, folder):
     open_both(dock, folder)
     dock._model.set_readers(["anna", "ben"])
