@@ -206,7 +206,8 @@ def _evaluation_table(evaluation: Evaluation) -> Table:
         table.add_row(escape(f"{label}{name}"), *shown, _mean(volumes[label], "+.1%"))
     one_sided = sum(found.infinite for found in spreads["HD95"].values()) if distances else 0
     if one_sided:
-        table.caption = f"{'Once' if one_sided == 1 else f'{one_sided} times'} a label is in one of the masks only: no distance, and in no mean of them"
+        times = "Once" if one_sided == 1 else f"{one_sided} times"
+        table.caption = f"{times} a label is in one of the masks only: no distance, and in no mean of them"
     return table
 
 

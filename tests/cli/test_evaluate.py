@@ -43,7 +43,7 @@ def test_numbers_and_page(folder: Path) -> None:
     )  # fmt: skip
     assert "3 cases; distances in mm, NSD at 0.8 mm" in text
     assert all(column in text for column in ("Dice", "precision", "recall", "HD95", "ASSD", "NSD", "volume"))
-    assert "1 times a label is in one of the masks only" in text
+    assert "Once a label is in one of the masks only" in text
     with open(folder / "out" / "numbers.csv", encoding="utf-8") as handle:
         rows = {(row["case"], row["label"]): row for row in csv.DictReader(handle)}
     assert (rows["c0", "1"]["dice"], rows["c0", "1"]["hausdorff_mm"], rows["c0", "1"]["nsd"]) == ("1.000000", "0", "1.000000")
