@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
+from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_seg3d.editing.journal import SECONDS, Journal
+from napari_seg3d.editing.journal import SECONDS, Journal, Recovered, recover
 from napari_seg3d.editing.records import About
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.files import user_folder
+from napari_seg3d.viewer.jobs import start_job
 from napari_seg3d.viewer.layers import native_of
 from napari_seg3d.viewer.saving import native_labels
 from napari_seg3d.viewer.undo import Edit, on_edit, tools_used
@@ -80,6 +82,7 @@ class Autosave(QObject):
             event.connect(self._heed_layers)
         viewer.dims.events.current_step.connect(self.flush)
         self._heed_layers()
+        start_job(lambda _job: recover(autosave_folder()), returned=_tell_what_is_left)
 
     def flush(self, event: object = None) -> None:
         """Ask the disk to make sure of all edits now; returns at once."""
@@ -159,6 +162,12 @@ class Autosave(QObject):
     def _take_problem(self, problem: Seg3dError | None) -> None:
         self.problem = problem
         self.changed.emit()
+
+
+def _tell_what_is_left(lost: list[Recovered]) -> None:
+    if lost:
+        masks, them = ("a mask has", "it") if len(lost) == 1 else (f"{len(lost)} masks have", "them")
+        show_info(f"napari ended before {masks} been saved. The Correct dock brings {them} back.")
 
 
 @dataclass(frozen=True)
