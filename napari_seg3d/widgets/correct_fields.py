@@ -38,7 +38,7 @@ _NAMES = {
     "follow_image": "Follow the image",
     "background": "Background strokes",
     "margin_mm": "Around strokes",
-    "place": "By place, too",
+    "near": "Prefer what is near",
     "method": "Method",
     "mm": "How much",
     "wall": "Wall",
