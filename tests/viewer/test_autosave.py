@@ -209,7 +209,8 @@ def test_the_next_viewer_tells_of_it_whatever_dock_is_open(viewer, tmp_path):
     told = []
     notification_manager.notification_ready.connect(told.append)
     try:
-        session_of(ViewerModel())
+        following = ViewerModel()
+        session_of(following)
         pump_until(lambda: told, 10, "the notification")
     finally:
         notification_manager.notification_ready.disconnect(told.append)
