@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
-from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_seg3d.editing.journal import SECONDS, Journal, Recovered, recover
+from napari_seg3d.editing.journal import SECONDS, Journal
 from napari_seg3d.editing.records import About
 from napari_seg3d.errors import Seg3dError
 from napari_seg3d.files import user_folder
-from napari_seg3d.viewer.jobs import start_job
 from napari_seg3d.viewer.layers import native_of
 from napari_seg3d.viewer.saving import native_labels
 from napari_seg3d.viewer.undo import Edit, on_edit, tools_used
@@ -66,8 +64,6 @@ class Autosave(QObject):
     ----------
     problem : Seg3dError or None
         Why edits are not on the disk, as long as they are not; they wait in memory meanwhile.
-    is_offered : bool
-        Whether a dock offers what another viewer has left; else a notification tells of it.
     """
 
     #: The problem is another.
@@ -78,14 +74,12 @@ class Autosave(QObject):
         super().__init__()
         self._viewer, self._seconds = viewer, seconds
         self.problem: Seg3dError | None = None
-        self.is_offered = False
         self._told.connect(self._take_problem)
         self._followed: dict[int, _Followed] = {}  # by the identity of the layer, which this must not hold
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._heed_layers)
         viewer.dims.events.current_step.connect(self.flush)
         self._heed_layers()
-        start_job(lambda _job: recover(autosave_folder()), returned=self._tell_what_is_left)
 
     def flush(self, event: object = None) -> None:
         """Ask the disk to make sure of all edits now; returns at once."""
@@ -118,11 +112,6 @@ class Autosave(QObject):
         _journals[layer] = journal
         weakref.finalize(layer, journal.close)
         return journal
-
-    def _tell_what_is_left(self, lost: list[Recovered]) -> None:
-        if lost and not self.is_offered:
-            masks, them = ("a mask has", "it") if len(lost) == 1 else (f"{len(lost)} masks have", "them")
-            show_info(f"napari ended before {masks} been saved. The Correct dock brings {them} back.")
 
     def _masks(self) -> list[Labels]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Labels)]

@@ -41,7 +41,6 @@ class RecoveryPanel(QWidget):
         self._viewer = viewer
         session = session_of(viewer)
         self._review, self._stage = session.review, session.stage
-        session.autosave.is_offered = True
         self.job: Job | None = None
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 4)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
-from napari.utils.notifications import notification_manager
 
 from napari_seg3d.editing import paint
 from napari_seg3d.editing.journal import recover
@@ -26,7 +25,6 @@ from napari_seg3d.viewer.session import session_of
 from napari_seg3d.viewer.undo import edit_layer
 from napari_seg3d.viewer.writer import write_labels
 from napari_seg3d.volumes import Label, Volume, read_volume, write_volume
-from tests.pumping import pump_until
 from tests.viewer.painting import stroke
 
 _SHAPE = (14, 12, 10)
@@ -200,21 +198,6 @@ def test_a_mask_of_another_type_is_written_down_anew(viewer, tmp_path):
     (one,) = pending_recoveries()
     assert one.read().dtype == np.int32
     assert np.array_equal(one.read(), layer.data)
-
-
-def test_the_next_viewer_tells_of_it_whatever_dock_is_open(viewer, tmp_path):
-    layer = _open(viewer, tmp_path)
-    stroke(layer, 1)
-    _die(viewer)
-    told = []
-    notification_manager.notification_ready.connect(told.append)
-    try:
-        following = ViewerModel()
-        session_of(following)
-        pump_until(lambda: told, 10, "the notification")
-    finally:
-        notification_manager.notification_ready.disconnect(told.append)
-    assert "a mask has been saved. The Correct dock" in told[0].message
 
 
 def test_only_one_viewer_recovers_a_mask(viewer, tmp_path):
