@@ -22,7 +22,7 @@ from napari_seg3d.viewer.opening import find
 from napari_seg3d.viewer.recovery import load, pending_recoveries, recover_into
 from napari_seg3d.viewer.saving import layer_to_volume
 from napari_seg3d.viewer.session import session_of
-from napari_seg3d.viewer.undo import edit_layer
+from napari_seg3d.viewer.undo import Edit, edit_layer, on_edit
 from napari_seg3d.viewer.writer import write_labels
 from napari_seg3d.volumes import Label, Volume, read_volume, write_volume
 from tests.viewer.painting import stroke
@@ -229,6 +229,29 @@ def test_the_viewer_and_the_autosave_hold_nothing(qapp):
     assert journal_of(layer) is None
 
 
+def _states(layer: Labels, strokes: int) -> list[tuple[int, np.ndarray]]:
+    """Make strokes, and return all states in which a kill may find the mask, each with the number of strokes that were done.
+
+    Each move of the brush is written down by itself, and so is each part of a stroke that is undone or done again.
+    """
+    states = [(0, layer.data.copy())]
+    done = 0
+
+    def heard(edit: Edit) -> None:
+        state = states[-1][1].copy()
+        for delta in reversed(edit.deltas) if edit.is_undone else edit.deltas:
+            (delta.undo if edit.is_undone else delta.redo)(state)
+            states.append((done, state.copy()))
+        assert np.array_equal(state, layer.data)
+
+    on_edit(layer, heard)
+    for number in range(strokes):
+        done = number
+        stroke(layer, number)
+        states.append((number + 1, layer.data.copy()))
+    return states
+
+
 @pytest.mark.slow
 def test_a_real_viewer_is_killed_while_somebody_paints(tmp_path, qapp):
     """Three kills at random moments: at most five seconds are lost, and what is recovered is what was painted."""
@@ -258,11 +281,8 @@ def test_a_real_viewer_is_killed_while_somebody_paints(tmp_path, qapp):
         labels = read_volume(mask).data[0].transpose(2, 1, 0)[:, :, ::-1].copy()
         layer = Labels(labels, scale=back.scale, translate=back.translate)
         plain.add_layer(layer)
-        states = [layer.data.copy()]
-        for number in range(int(told[-1][0]) + 2 if told else 2):
-            stroke(layer, number)
-            states.append(layer.data.copy())
-        matching = [number for number, state in enumerate(states) if np.array_equal(state, back.data)]
+        states = _states(layer, int(told[-1][0]) + 2 if told else 2)
+        matching = [strokes for strokes, state in states if np.array_equal(state, back.data)]
         assert matching, "a state that was there"
         late = [float(moment) for number, moment in told if int(number) >= matching[-1]]
         assert not late or killed - late[0] < 5
