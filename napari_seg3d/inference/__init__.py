@@ -8,7 +8,8 @@ from napari_seg3d.inference.ensemble import Ensemble
 from napari_seg3d.inference.loading import load_models, model_files
 from napari_seg3d.inference.model import Crop, Model, ModelSpec, load_model, read_spec, save_model
 from napari_seg3d.inference.options import PATIENT_AXES, Mode, PatientAxis, PredictOptions
-from napari_seg3d.inference.predictor import Prediction, Predictor
+from napari_seg3d.inference.prediction import Prediction
+from napari_seg3d.inference.predictor import Predictor
 
 __all__ = [
     "PATIENT_AXES",

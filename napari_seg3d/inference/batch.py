@@ -23,7 +23,8 @@ from napari_seg3d.inference.batch_folder import BatchFolder, BatchModel, CaseRes
 from napari_seg3d.inference.beyond import StoredPrediction, predict_beyond_memory
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PredictOptions
-from napari_seg3d.inference.predictor import Prediction, Predictor
+from napari_seg3d.inference.prediction import Prediction
+from napari_seg3d.inference.predictor import Predictor
 from napari_seg3d.inference.windows import CancelCheck, Progress
 from napari_seg3d.volumes import Volume, volume_name, write_label_files, write_volume
 

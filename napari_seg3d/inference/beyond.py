@@ -125,7 +125,7 @@ def predict_beyond_memory(
         decided = _decided(predictor, image, native, options, axes, progress, cancelled)
         for canonical_box, classes in _rows(decided, native.canonical(), axes[0]):
             box = native.box_from_canonical(canonical_box)
-            values = crop_grid(native, box).from_canonical(predictor.values_of(classes))
+            values = crop_grid(native, box).from_canonical(predictor.label_values.of(classes))
             if mask is None:
                 mask = StoredLabels(whole, native, values.dtype, names, len(values), pyramid.is_oriented)
             mask.write(box, values)

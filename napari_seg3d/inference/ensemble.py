@@ -13,7 +13,8 @@ from napari_seg3d.errors import ModelError
 from napari_seg3d.inference.home import Partly, Wanted, decided, entropy_of_channel
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PredictOptions
-from napari_seg3d.inference.predictor import Prediction, Predictor
+from napari_seg3d.inference.prediction import Prediction
+from napari_seg3d.inference.predictor import Predictor
 from napari_seg3d.inference.windows import CancelCheck, Progress
 from napari_seg3d.volumes import Volume
 

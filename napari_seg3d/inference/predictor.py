@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,56 +22,29 @@ from napari_seg3d.inference.device import Accelerator, choose_accelerator, choos
 from napari_seg3d.inference.engines import EngineName
 from napari_seg3d.inference.flips import mirrored
 from napari_seg3d.inference.home import Answer, Partly, Wanted, bring_blocks_home, bring_home
+from napari_seg3d.inference.label_values import RENUMBERED, LabelValues
 from napari_seg3d.inference.model import Model, ModelSpec, load_model
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
 from napari_seg3d.inference.piecewise.cutting import PaddedWhenRead, Windows
 from napari_seg3d.inference.piecewise.pieces import Pieces, check_sound, extremes, pieces_of
 from napari_seg3d.inference.piecewise.steps import kept, prepared
 from napari_seg3d.inference.postprocess import Rules, postprocessed, rules_beside
+from napari_seg3d.inference.prediction import Prediction, map_of
 from napari_seg3d.inference.seeing import is_coarse, longest_two, prepares_in_pieces, seen_for, windows_of
 from napari_seg3d.inference.slices import slice_probabilities, slice_slabs, window_count
 from napari_seg3d.inference.windows import CancelCheck, Forward, Progress, Tiling, Watch, activated
 from napari_seg3d.networks import build_network
 from napari_seg3d.networks.planes import AXIS, Plane
 from napari_seg3d.transforms import Pipeline, channels_after, grid_after, preprocess
-from napari_seg3d.volumes import Box, Grid, Label, Volume, box_of, crop, crop_grid, fault_of, smallest_integer
+from napari_seg3d.volumes import Box, Grid, Volume, box_of, crop, crop_grid, fault_of
 
 if TYPE_CHECKING:
     import torch
 
 _AS_TRAINED = PredictOptions()
-_MOST_CHANNELS = 64
 _NOTHING = "The first network found nothing in this scan that the second could segment: everything is background."
 
 _ON_CPU = "The memory of the GPU ran out, so the CPU went on, more slowly."
-_RENUMBERED = f"The labels overlap and their values go beyond {_MOST_CHANNELS}: they are numbered anew, from 1, in the order of their values."
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says about a scan.
-
-    Parameters
-    ----------
-    labels : Volume
-        On the scan's own grid and in its voxel order, with the scan's source. Overlapping labels have a channel each: channel c holds 0
-        and c + 1, where c + 1 is the value of the label. Values beyond 64 are numbered anew, from 1.
-    seconds : float
-        How long it took, from the scan in memory to the labels.
-    notes : tuple of str
-        What the user should know about it.
-    probabilities : Volume, optional
-        A channel for each class, the background first, or for each label that may overlap others; float32, on the scan's grid.
-    uncertainty : Volume, optional
-        float32, 0 to 1, on the scan's grid: a channel with the entropy, and where several answers were averaged one with how much they
-        disagree.
-    """
-
-    labels: Volume
-    seconds: float
-    notes: tuple[str, ...] = ()
-    probabilities: Volume | None = None
-    uncertainty: Volume | None = None
 
 
 class Predictor:
@@ -97,6 +70,8 @@ class Predictor:
         roi: Predictor | None = None,
     ) -> None:
         self.spec = spec
+        #: How its classes are written into masks.
+        self.label_values = LabelValues(spec)
         self.computer = computer
         self.name = name
         self.pipeline = Pipeline.from_list(spec.pipeline)
@@ -177,8 +152,7 @@ class Predictor:
     @property
     def stored_labels(self) -> dict[int, str]:
         """Value -> name as in predictions, where values that are too large for channels are numbered anew."""
-        names = dict(sorted(self.labels.items()))
-        return dict(enumerate(names.values(), start=1)) if self._has_channels and max(names) > _MOST_CHANNELS else names
+        return self.label_values.names
 
     def predict(
         self,
@@ -214,8 +188,8 @@ class Predictor:
             `cancelled` returned True.
         """
         start = time.perf_counter()
-        told = None if partly is None else lambda box, classes: partly(box, self.values_of(classes))
-        notes = [_RENUMBERED] if set(self.stored_labels) != set(self.labels) else []
+        told = None if partly is None else lambda box, classes: partly(box, self.label_values.of(classes))
+        notes = [RENUMBERED] if self.label_values.is_renumbered else []
         if self.without_temperature and (options.probabilities or options.uncertainty):
             notes.append(self.without_temperature)
         if self.roi is None:
@@ -258,7 +232,7 @@ class Predictor:
         cancelled : callable, optional
             Asked before each of them.
         """
-        labels = self.as_volume(answer.labels, volume)
+        labels = self.label_values.volume(answer.labels, volume)
         if self.computer.stepped_down:
             notes = [*notes, _ON_CPU]
         if options.postprocess and self.without_rules:
@@ -270,8 +244,8 @@ class Predictor:
             labels,
             time.perf_counter() - start,
             tuple(dict.fromkeys(notes)),
-            _map(answer.probabilities, volume, self._channel_names),
-            _map(answer.uncertainty, volume, ("entropy", "disagreement")),
+            map_of(answer.probabilities, volume, self.label_values.channels),
+            map_of(answer.uncertainty, volume, ("entropy", "disagreement")),
         )
 
     def _nothing(self, volume: Volume, options: PredictOptions) -> Answer:
@@ -530,39 +504,6 @@ class Predictor:
                 "Choose another scan or model.",
             )
 
-    def as_volume(self, classes: NDArray[np.integer], scan: Volume) -> Volume:
-        """Return classes ``(T, I, J, K)``, as `classes` gives them, as labels of the scan."""
-        return Volume(
-            self.values_of(classes),
-            scan.affine,
-            "labels",
-            scan.source,
-            labels={value: Label(name) for value, name in self.stored_labels.items()},
-            is_oriented=scan.is_oriented,
-        )
-
-    def values_of(self, classes: NDArray[np.integer]) -> NDArray[np.generic]:
-        """Return classes ``(T, I, J, K)`` as what masks hold: the values of labels, a channel for each label where they overlap."""
-        values = np.array(list(self.stored_labels))
-        dtype = smallest_integer(0, int(values.max()))
-        if not self._has_channels:
-            lookup, data = np.array(self.spec.label_values, dtype=dtype), np.empty(classes.shape, dtype)
-            for plane in range(classes.shape[1]):  # NumPy makes 8 bytes of each index
-                data[:, plane] = lookup[classes[:, plane]]
-            return data
-        data = np.zeros((values.max(), *classes.shape[1:]), dtype)
-        data[values - 1] = classes * values.astype(dtype)[:, None, None, None]
-        return data
-
-    @property
-    def _has_channels(self) -> bool:
-        return self.spec.targets == "overlapping" and len(self.labels) > 1
-
-    @property
-    def _channel_names(self) -> tuple[str, ...]:
-        names = tuple(name for _, name in sorted(self.labels.items()))
-        return ("background", *names) if self.spec.targets == "exclusive" else names
-
     def network_for(
         self, plane: Plane | None, count: int, options: PredictOptions, cancelled: CancelCheck | None = None
     ) -> Forward:
@@ -589,10 +530,3 @@ def _within(box: Box, partly: Partly | None) -> Partly | None:
         partly(box_of(first + [side.start for side in part], first + [side.stop for side in part]), labels)
 
     return told
-
-
-def _map(channels: NDArray[np.float32] | None, scan: Volume, names: tuple[str, ...]) -> Volume | None:
-    """Return channels ``(C, I, J, K)`` on a scan's grid as a volume of it."""
-    if channels is None:
-        return None
-    return Volume(channels, scan.affine, "image", scan.source, channels=names[: len(channels)], is_oriented=scan.is_oriented)

@@ -18,7 +18,8 @@ from napari_seg3d.inference.foreign.seen import Windows
 from napari_seg3d.inference.home import Answer, Partly
 from napari_seg3d.inference.model import ModelSpec
 from napari_seg3d.inference.options import PATIENT_AXES, PredictOptions
-from napari_seg3d.inference.predictor import Prediction, Predictor
+from napari_seg3d.inference.prediction import Prediction
+from napari_seg3d.inference.predictor import Predictor
 from napari_seg3d.inference.windows import CancelCheck, Progress
 from napari_seg3d.networks import NetworkSpec
 from napari_seg3d.volumes import Volume, box_of, fault_of

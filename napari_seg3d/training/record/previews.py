@@ -71,7 +71,7 @@ class Previews:
         )
 
     def _write(self, classes: NDArray[np.integer], grid: Grid, path: Path) -> None:
-        labels = self._predictor.as_volume(classes, Volume(classes, grid.affine, "labels"))
+        labels = self._predictor.label_values.volume(classes, Volume(classes, grid.affine, "labels"))
         write_volume(labels, self._run.folder / path, overwrite=True)
 
 
