@@ -521,7 +521,7 @@ class Desk:
         set_styles(mask, {label: LabelStyle(f"label {label}", colour) for label, colour in _COLOURS.items()})
         mask.selected_label = example.label
         if example.source is not None:
-            self.model.set_source(other)
+            self.model.scene.set_source(other)
         show_radiological(self.viewer)
         return mask
 

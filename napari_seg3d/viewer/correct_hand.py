@@ -249,7 +249,7 @@ class CorrectHand(QObject):
 
     def _refresh(self, model: ViewerModel) -> None:
         """Show what was painted in the view in which somebody paints; the others follow when the stroke is done."""
-        layer = self._model.layer
+        layer = self._model.scene.layer
         for one in model.layers:
             if isinstance(one, Labels) and layer is not None and one is not layer and one.data is layer.data:
                 one.refresh(extent=False)
@@ -266,9 +266,9 @@ class CorrectHand(QObject):
 
     def _show_points(self) -> None:
         spec, points = self._model.tool, []
-        layer = self._model.layer
+        layer = self._model.scene.layer
         if layer is not None and self._model.points:
-            part = self._model.shown()
+            part = self._model.scene.shown()
             points = [part.position(point) for point in self._model.points]
         for sketch in self._sketches.values():
             sketch.show_points(points, spec is not None and spec.gesture == "polygon", self._colour())
@@ -276,10 +276,10 @@ class CorrectHand(QObject):
                 sketch.show_circle(None, colour=self._colour())
 
     def _colour(self) -> str:
-        layer = self._model.layer
-        if layer is None or not self._model.label:
+        layer = self._model.scene.layer
+        if layer is None or not self._model.scene.label:
             return _RUBBER
-        return style_of(layer, self._model.label).colour
+        return style_of(layer, self._model.scene.label).colour
 
 
 def _bind(bound: list[tuple[Any, str, Any]], whom: Any, key: str, what: Callable[[Any], None]) -> None:

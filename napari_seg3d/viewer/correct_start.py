@@ -64,10 +64,10 @@ class CorrectStart:
         only_empty : bool
             Whether only background is filled; else the mask becomes the prediction. Locked labels stay in any case.
         """
-        if self._model.layer is None:
+        if self._model.scene.layer is None:
             self._model.new_mask()
         try:
-            part = self._model.shown()
+            part = self._model.scene.shown()
             if part.image is None:
                 raise Seg3dError("There is no image under the mask.", "Open the scan that the mask belongs to.")
             scan = at_time(layer_to_volume(part.image), part.time or 0)
@@ -122,7 +122,7 @@ class CorrectStart:
 
     def keep(self, author: str, comment: str = "") -> None:
         """Keep the mask as it is now as a version: in the review that it belongs to, else beside its scan; never over either."""
-        case, folder, layer = self._case(), self._folder(), self._model.layer
+        case, folder, layer = self._case(), self._folder(), self._model.scene.layer
         if case is not None and layer is not None:
             self._keep_in_review(case, layer)
             return
@@ -146,7 +146,7 @@ class CorrectStart:
     def go_back(self, version: Version) -> None:
         """Put a version into the mask; what was there is taken back by undo, and was not written over."""
         try:
-            part = self._model.shown()
+            part = self._model.scene.shown()
         except Seg3dError as error:
             self._model.say(str(error), "error")
             return
@@ -169,8 +169,8 @@ class CorrectStart:
     # -- how -----------------------------------------------------------------------------------------------------------------------
 
     def _case(self) -> str | None:
-        layer = self._model.layer
-        return None if layer is None else self._review.case_of(layer, self._model.image)
+        layer = self._model.scene.layer
+        return None if layer is None else self._review.case_of(layer, self._model.scene.image)
 
     def _keep_in_review(self, case: str, layer: Labels) -> None:
         def kept() -> None:
@@ -183,7 +183,7 @@ class CorrectStart:
         self._review.keep(case, layer, kept, lambda error: self._model.say(str(error), "error"))
 
     def _folder(self) -> Path | None:
-        layer, image = self._model.layer, self._model.image
+        layer, image = self._model.scene.layer, self._model.scene.image
         for one in (layer, image):
             native = native_of(one) if one is not None else None
             if native is not None and native.source is not None:
@@ -220,5 +220,5 @@ class CorrectStart:
 
     def _stage_maps(self, image: Image, picture: Picture) -> None:
         selected = set(self._viewer.layers.selection)
-        self._model.add_maps(image, picture)
+        self._model.scene.add_maps(image, picture)
         self._viewer.layers.selection = selected

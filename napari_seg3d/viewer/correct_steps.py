@@ -53,14 +53,14 @@ class CorrectSteps:
     def slice(self, model: ViewerModel, step: int) -> None:
         """Show the next slice that has the selected label, in the plane of a view; with step -1 the one before."""
         try:
-            part = self._model.shown(model)
+            part = self._model.scene.shown(model)
             across, index = part.slice_of(model)
         except Seg3dError as error:
             self._model.say(str(error), "warning")
             return
         if across is None or index is None:
             return
-        found = slice_with(part.mask, self._model.label, across, index, step)
+        found = slice_with(part.mask, self._model.scene.label, across, index, step)
         if found is None:
             end = "after" if step > 0 else "before"
             self._model.say(f"{self._name()} is in no slice {end} this one.")
@@ -72,13 +72,13 @@ class CorrectSteps:
 
     def label(self, step: int) -> None:
         """Select the next label of the mask; with step -1 the one before."""
-        values = [row.value for row in self._model.labels.rows if row.voxels is None or row.voxels or row.style.name]
-        if not values or self._model.layer is None:
+        values = [row.value for row in self._model.scene.labels.rows if row.voxels is None or row.voxels or row.style.name]
+        if not values or self._model.scene.layer is None:
             self._model.say("The mask has no labels yet: paint one.")
             return
-        above = [value for value in values if (value - self._model.label) * step > 0]
+        above = [value for value in values if (value - self._model.scene.label) * step > 0]
         chosen = (min(above) if step > 0 else max(above)) if above else (min(values) if step > 0 else max(values))
-        self._model.labels.select(chosen)
+        self._model.scene.labels.select(chosen)
         self._model.say(f"{self._name()} is selected.")
 
     def uncertain(self, step: int) -> None:
@@ -128,7 +128,7 @@ class CorrectSteps:
         self._model.say(f"Uncertain spot {self._at + 1} of {len(spots)} ({value:.2f}).")
 
     def _uncertainty(self) -> Image | None:
-        layer = self._model.layer
+        layer = self._model.scene.layer
         found = [
             one
             for one in reversed(self._viewer.layers)
@@ -137,9 +137,9 @@ class CorrectSteps:
         return next((one for one in found if layer is None or one.data.shape == layer.data.shape), None)
 
     def _name(self) -> str:
-        layer = self._model.layer
-        name = style_of(layer, self._model.label).name if layer is not None else ""
-        return name or f"Label {self._model.label}"
+        layer = self._model.scene.layer
+        name = style_of(layer, self._model.scene.label).name if layer is not None else ""
+        return name or f"Label {self._model.scene.label}"
 
 
 def slice_with(mask: NDArray[np.integer], label: int, across: int, index: int, step: int) -> int | None:

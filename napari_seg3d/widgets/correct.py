@@ -140,7 +140,7 @@ class CorrectDock(Dock):
         form.addRow("Mask", short_row(self.masks, self.new_button, stretch=(1,)))
         self.images = _combo("<p>The scan under the mask, that tools look at and that limits what may be painted.</p>")
         self.images.setPlaceholderText("none on the grid of the mask")
-        self.images.activated.connect(lambda _index: self._model.set_image(self.images.currentData()))
+        self.images.activated.connect(lambda _index: self._model.scene.set_image(self.images.currentData()))
         form.addRow("Image", self.images)
         self.labels = label_combo()
         self.labels.setToolTip(
@@ -182,7 +182,7 @@ class CorrectDock(Dock):
         self.tool_title.setTextFormat(Qt.TextFormat.RichText)
         column.addWidget(self.tool_title)
         self.sources = _combo("<p>The mask whose labels are meant: this one, or another of the same scan.</p>")
-        self.sources.activated.connect(lambda _index: self._model.set_source(self.sources.currentData()))
+        self.sources.activated.connect(lambda _index: self._model.scene.set_source(self.sources.currentData()))
         self._source_row = QWidget()
         form = QFormLayout(self._source_row)
         form.setContentsMargins(0, 0, 0, 0)
@@ -328,23 +328,23 @@ class CorrectDock(Dock):
     # -- what there is to see ------------------------------------------------------------------------------------------------------
 
     def _styles(self) -> dict[int, LabelStyle]:
-        layer = self._model.layer
+        layer = self._model.scene.layer
         if layer is None:
             return {}
-        values = {row.value for row in self._labels.rows} | ({self._model.label} - {0})
+        values = {row.value for row in self._labels.rows} | ({self._model.scene.label} - {0})
         return {value: style_of(layer, value) for value in sorted(values)}
 
     def _synchronise(self, event: object = None) -> None:
-        model, layer = self._model, self._model.layer
-        masks = self._session.correct.masks
+        model, layer = self._model, self._model.scene.layer
+        masks = self._session.correct.scene.masks
         _fill(self.masks, [(one.name, one) for one in masks], layer)
-        _fill(self.images, [(one.name, one) for one in model.images], model.image)
+        _fill(self.images, [(one.name, one) for one in model.scene.images], model.scene.image)
         with QSignalBlocker(self.labels):
             self.labels.clear()
             if layer is not None:
                 self.labels.addItem("0 background (erases)", 0)
                 fill_labels(self.labels, self._styles())
-            self.labels.setCurrentIndex(self.labels.findData(model.label))
+            self.labels.setCurrentIndex(self.labels.findData(model.scene.label))
         self._show_range()
         locked = [style.name or str(value) for value, style in self._styles().items() if style.locked]
         self.locks.say(f"Locked: {', '.join(locked)}" if locked else "")
@@ -366,15 +366,15 @@ class CorrectDock(Dock):
         for widget in (self.masks, self.images, self.labels, self.versions_button):
             widget.setEnabled(layer is not None)
         for widget in (self.limit, self.low, self.high):
-            widget.setEnabled(layer is not None and model.image is not None)
+            widget.setEnabled(layer is not None and model.scene.image is not None)
         self.predict_button.setEnabled(model.job is None)
 
     def _show_progress(self, done: int, total: int) -> None:
         self.progress.step(self._model.doing, done, total)
 
     def _show_range(self) -> None:
-        model, intensities = self._model, self._model.range
-        image = model.image
+        model, intensities = self._model, self._model.scene.range
+        image = model.scene.image
         self.unit.setText("HU" if image is None or is_in_hu(image) else "")
         key = "none" if image is None else f"{image.name} {image.data.shape}"
         with QSignalBlocker(self.limit), QSignalBlocker(self.low), QSignalBlocker(self.high):
@@ -382,7 +382,7 @@ class CorrectDock(Dock):
             if intensities is not None:
                 shown = intensities
             elif key != self.limit.property("image"):
-                shown = model.usual_range()
+                shown = model.scene.usual_range()
             else:
                 return
             self.limit.setProperty("image", key)
@@ -392,18 +392,18 @@ class CorrectDock(Dock):
 
     def _show_tool(self) -> None:
         model, spec = self._model, self._model.tool
-        self.palette_.show_tool(spec.id if spec is not None else None, model.layer is not None)
+        self.palette_.show_tool(spec.id if spec is not None else None, model.scene.layer is not None)
         self._box.setVisible(spec is not None)
         if spec is None:
             self.fields.show_tool(None, {}, {})
             return
         self.tool_title.setText(f"<b>{spec.title}</b>: {spec.tooltip}")
-        self._source_row.setVisible(spec.takes_source and bool(model.sources))
-        _fill(self.sources, [(_THIS_MASK, None), *((one.name, one) for one in model.sources)], model.source)
-        self.fields.show_tool(spec, model.values(spec), self._styles(), model.is_flat)
+        self._source_row.setVisible(spec.takes_source and bool(model.scene.sources))
+        _fill(self.sources, [(_THIS_MASK, None), *((one.name, one) for one in model.scene.sources)], model.scene.source)
+        self.fields.show_tool(spec, model.values(spec), self._styles(), model.scene.is_flat)
         is_applied = spec.gesture in ("label", "slice", "polygon", "clicks")
         self.apply_button.setVisible(is_applied)
-        self.centres_button.setVisible(spec.id == "nodule" and not model.is_flat)
+        self.centres_button.setVisible(spec.id == "nodule" and not model.scene.is_flat)
         self.apply_button.setEnabled(model.job is None)
         self.apply_button.setText(_APPLY.get(spec.gesture, "Apply"))
 

@@ -125,7 +125,7 @@ def settle(dock: CorrectDock) -> None:
 
 def use(dock: CorrectDock, viewer, spec: ToolSpec, model=None, view: QtViewer | None = None) -> None:
     """Take a tool by its key and use it with the mouse, in the slice that is shown."""
-    layer = dock._model.layer
+    layer = dock._model.scene.layer
     model, view = model or viewer, view or canvas_of(viewer)
     label, values, places = WORK[spec.id]
     layer.selected_label = label
@@ -144,7 +144,7 @@ def use(dock: CorrectDock, viewer, spec: ToolSpec, model=None, view: QtViewer | 
 
 
 def check_each_tool(dock: CorrectDock, viewer, specs) -> None:
-    layer = dock._model.layer
+    layer = dock._model.scene.layer
     image, before = viewer.layers["scan"].data, layer.data.copy()
     dock._model.set_range((-2000.0, 2000.0))
     for spec in specs:
@@ -470,7 +470,7 @@ def test_a_prediction_is_a_start(viewer, dock, ball_dataset, finished_run):
     pump(0.1)
     dock.predict(False)
     settle(dock)
-    layer = dock._model.layer
+    layer = dock._model.scene.layer
     assert layer.name == "ball_0 mask"
     assert (layer.data == 3).any(), dock.notice.text()
     assert style_of(layer, 3).name == "label 3"

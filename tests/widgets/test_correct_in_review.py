@@ -144,7 +144,7 @@ def test_d_goes_through_the_differences_of_a_comparison(reviewer, folder):
     press(canvas_of(reviewer.viewer), "Control-Alt-D")
     assert comparison.index == 0
     reviewer.key("Shift-B")
-    assert session_of(reviewer.viewer).correct.layer is reviewer.mask, "tools stay with the mask, not with the differences"
+    assert session_of(reviewer.viewer).correct.scene.layer is reviewer.mask, "tools stay with the mask, not with the differences"
 
 
 def test_keys_work_from_the_table_the_comment_and_the_canvas(reviewer):
