@@ -34,7 +34,7 @@ def scenes(
     spacing = tuple(draw(SPACINGS) for _ in mask.shape)
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     image = 10 * ndimage.gaussian_filter(random.normal(size=mask.shape), 1) + mask
-    return mask, spacing, np.round(image, 1).astype(np.float32)
+    return mask, spacing, (np.round(8 * image) / 8).astype(np.float32)  # so that differences of intensities are exact
 
 
 @st.composite
