@@ -1,6 +1,6 @@
 """How quickly the Correct dock answers in a real viewer, with the mask of 512 x 512 x 300 voxels of `editing.py`.
 
-    python benchmarks/editing_dock.py      # needs a display; on a headless Linux: scripts/with_display.sh python benchmarks/editing_dock.py
+    python -m benchmarks.editing_dock    # needs a display; on a headless Linux: scripts/with_display.sh python -m benchmarks.editing_dock
 
 Strokes are drawn with mouse events on the canvas. Of each event the time is taken until it is worked off and the canvas is painted; the same
 stroke with napari's own brush is the measure. Then long tools run, and a timer of 10 ms notes the longest time in which nobody could click.
@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import napari
 import numpy as np
-from editing import LESION, LIVER, SPACING, scene
-from napari.qt import QtViewer
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, QPoint, QTimer
 from qtpy.QtWidgets import QApplication
 
+from benchmarks.editing import LESION, LIVER, SPACING, scene
 from napari_seg3d.editing.tools import tool
+from tests.hands import canvas_of, mouse_event, pixel
+from tests.pumping import pump
 
 STROKES = [
     ("brush", {"radius_mm": 10.0}),
@@ -46,32 +46,18 @@ class Session:
         self.viewer.dims.set_point(0, 150 * SPACING[0])
         self.viewer.reset_view()
         self.layer.selected_label = LESION
-        self.view: QtViewer = self.viewer.window._qt_window.centralWidget().findChild(QtViewer)
+        self.view = canvas_of(self.viewer)
         pump(1.0)
 
     def point(self, row: int, column: int) -> QPoint:
         """Return where on the canvas a voxel of the slice is."""
-        camera, canvas = self.viewer.scene.camera, self.view.canvas.native
-        _, y, x = self.layer.data_to_world((150, row, column))
-        return QPoint(
-            round(canvas.width() / 2 + (x - camera.center[2]) * camera.zoom),
-            round(canvas.height() / 2 + (y - camera.center[1]) * camera.zoom),
-        )
+        return pixel(self.viewer, self.view, self.layer.data_to_world((150, row, column)))
 
     def mouse(self, kind: QEvent.Type, at: QPoint) -> float:
         """Send a mouse event; return how many ms passed until it was worked off and painted."""
-        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-        canvas = self.view.canvas.native
-        event = QMouseEvent(
-            kind,
-            QPointF(at),
-            QPointF(canvas.mapToGlobal(at)),
-            none if kind == QEvent.Type.MouseMove else left,
-            none if kind == QEvent.Type.MouseButtonRelease else left,
-            Qt.KeyboardModifier.NoModifier,
-        )
+        event = mouse_event(self.view, kind, at)
         start = time.perf_counter()
-        QApplication.sendEvent(canvas, event)
+        QApplication.sendEvent(self.view.canvas.native, event)
         QApplication.processEvents()
         return 1000 * (time.perf_counter() - start)
 
@@ -88,13 +74,6 @@ class Session:
             QApplication.processEvents()
             time.sleep(0.005)
         pump(0.3)
-
-
-def pump(seconds: float) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        QApplication.processEvents()
-        time.sleep(0.005)
 
 
 def timed(action: Callable[[], object]) -> float:

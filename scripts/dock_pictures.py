@@ -1,6 +1,6 @@
 """Make docs/images/review.png, learn.png and measure.png: the worklist in the middle of the work, a round of learning, the Measure dock.
 
-    scripts/with_display.sh python scripts/dock_pictures.py
+    scripts/with_display.sh python -m scripts.dock_pictures
 
 A model learns from six phantoms for some minutes; four others are approved, it learns from them, and its predictions are what there is
 to review.
@@ -11,19 +11,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import napari
-from qtpy.QtCore import QEventLoop, QTimer
 
 from napari_seg3d.datasets import StoredSplit, freeze_test, open_dataset, read_mask, save_dataset
 from napari_seg3d.review import Worklist, keep_mask
 from napari_seg3d.sample_data import dataset_folder
 from napari_seg3d.training import Run, TrainConfig, start_run
 from napari_seg3d.training.rounds import Rounds
+from tests.pumping import pump, pump_until
+from tests.waiting import wait_for
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 MINUTES, ROUND_MINUTES = 4.0, 2.0
@@ -53,7 +52,7 @@ def prepare(folder: Path) -> Path:
     save_dataset(replace(dataset, split=split, labels={1: "liver", 2: "kidneys"}), root)
     config = TrainConfig.parse({"data": {"images": str(root)}, "optimization": {"minutes": MINUTES}})
     run = start_run(config, folder / "runs" / "abdomen")
-    wait_until(lambda: run.status().ended)
+    wait_for(run)
     worklist = Worklist.open(root, who="anna")
     for case in APPROVED:
         keep_mask(worklist, case, read_mask(folder / "truth" / f"{case}.nii.gz"), "correction")
@@ -69,17 +68,17 @@ def take_pictures(root: Path, target: Path) -> None:
     viewer.window.resize(1366, 768)
     review = viewer.window.add_plugin_dock_widget("napari-seg3d", "Review")[1]
     model, learn = review._model, review.learn
-    pause(0.5)
+    pump(0.5)
     model.open(root, who="anna")
-    wait_until(lambda: model.worklist is not None and model.job is None)
+    pump_until(lambda: model.worklist is not None and model.job is None, _PATIENCE_SECONDS)
     learn.expand()
-    wait_until(lambda: bool(learn._model.words))
+    pump_until(lambda: bool(learn._model.words), _PATIENCE_SECONDS)
     if learn._model.last is None:
         learn.minutes.setValue(ROUND_MINUTES)
         learn.learn_button.click()
-        wait_until(lambda: learn._model.last is not None and not learn._model.step)
+        pump_until(lambda: learn._model.last is not None and not learn._model.step, _PATIENCE_SECONDS)
     model.show(model.rows[0].case.id)  # of which the model is least sure
-    wait_until(lambda: model.current is not None and not model.is_opening)
+    pump_until(lambda: model.current is not None and not model.is_opening, _PATIENCE_SECONDS)
     review.ensureWidgetVisible(learn)
     picture(viewer, target / "learn.png")
     learn.collapse()
@@ -87,20 +86,20 @@ def take_pictures(root: Path, target: Path) -> None:
     review.comment.editingFinished.emit()
     case = model.current
     review.flag_button.click()
-    wait_until(lambda: model.current not in (None, case) and not model.is_opening and model.job is None)
+    pump_until(lambda: model.current not in (None, case) and not model.is_opening and model.job is None, _PATIENCE_SECONDS)
     picture(viewer, target / "review.png")
     viewer.layers.clear()
     for folder, name in ((root / "images", "scan"), (rounds(root), "prediction"), (root.parent / "truth", "reference")):
         viewer.open([str(folder / f"{case}.nii.gz")], plugin="napari-seg3d", name=name)
     measure = viewer.window.add_plugin_dock_widget("napari-seg3d", "Measure")[1]
-    pause(0.5)
+    pump(0.5)
     measure.mask.setCurrentIndex(measure.mask.findText("prediction"))
     measure.reference.setCurrentIndex(measure.reference.findText("reference"))
     measure.button.click()
-    wait_until(lambda: measure._model.job is None)
+    pump_until(lambda: measure._model.job is None, _PATIENCE_SECONDS)
     viewer.layers["reference"].visible = False
     measure._go(0)
-    wait_until(lambda: measure._model.job is None)
+    pump_until(lambda: measure._model.job is None, _PATIENCE_SECONDS)
     picture(viewer, target / "measure.png")
     viewer.close()
 
@@ -112,25 +111,9 @@ def rounds(root: Path) -> Path:
 
 def picture(viewer: napari.Viewer, path: Path) -> None:
     """Save the whole window."""
-    pause(1.0)
+    pump(1.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     viewer.window.screenshot(str(path), canvas_only=False, flash=False)
-
-
-def pause(seconds: float) -> None:
-    """Let the window live for a while."""
-    loop = QEventLoop()
-    QTimer.singleShot(int(1000 * seconds), loop.quit)
-    loop.exec()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Let the window live until something holds."""
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit("something did not end")
-        time.sleep(0.05) if napari.current_viewer() is None else pause(0.05)
 
 
 def main() -> None:

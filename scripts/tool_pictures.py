@@ -1,6 +1,6 @@
 """Make the pictures of docs/images/tools: every tool of the Correct dock before and after, on phantoms, by mouse and buttons.
 
-    scripts/with_display.sh python scripts/tool_pictures.py [TOOL …]
+    scripts/with_display.sh python -m scripts.tool_pictures [TOOL …]
 
 A mask that has something to correct is laid over a phantom, the tool is chosen in the dock and used on the canvas as a person does; the
 line that is drawn on the left is the way of the mouse, and rings are clicks.
@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,10 @@ from typing import Any
 import napari
 import numpy as np
 from napari.layers import Image, Labels
-from napari.qt import QtViewer
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw
-from qtpy.QtCore import QEvent, QEventLoop, QPoint, QPointF, Qt, QTimer
-from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QPoint
 from scipy import ndimage
 from skimage.measure import approximate_polygon, find_contours
 
@@ -40,6 +36,8 @@ from napari_seg3d.viewer.look import show_plane, show_radiological
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import Volume
 from napari_seg3d.widgets.correct import CorrectDock
+from tests.hands import canvas_of, drag, pixel
+from tests.pumping import pump, pump_until
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images" / "tools"
 SIDE = 320  # pixels of one picture
@@ -505,8 +503,8 @@ class Desk:
         self.viewer.window.resize(1366, 768)
         self.dock: CorrectDock = self.viewer.window.add_plugin_dock_widget("napari-seg3d", "Correct")[1]
         self.model: CorrectModel = session_of(self.viewer).correct
-        self.view: QtViewer = self.viewer.window._qt_window.centralWidget().findChild(QtViewer)
-        pause(0.3)
+        self.view = canvas_of(self.viewer)
+        pump(0.3)
 
     def lay_out(self, body: Body, example: Example) -> Labels:
         """Show a scan and a mask to be corrected."""
@@ -531,55 +529,36 @@ class Desk:
         place = (low + high) / 2
         place[across] = index
         self.viewer.dims.set_point(range(3), mask.data_to_world(place))
-        pause(0.1)
+        pump(0.1)
         shown = list(self.viewer.dims.displayed)
         side = ((high - low) * mask.scale)[shown].max()
         self.viewer.scene.camera.center = tuple(mask.data_to_world(place)[axis] for axis in (across, *shown))
         self.viewer.scene.camera.zoom = SIDE / side
-        pause(0.2)
+        pump(0.2)
 
     def choose(self, name: str, values: Mapping[str, Any]) -> None:
         """Take a tool by its button, and choose what it does."""
         spec = tool(name)
         self.model.set_values(spec, dict(values))
         self.dock.palette_.buttons[name].click()
-        pause(0.1)
+        pump(0.1)
 
     def use(self, name: str, points: list[QPoint]) -> None:
         """Draw, click, or apply."""
         gesture = tool(name).gesture
         if gesture == "stroke":
-            self.mouse(QEvent.Type.MouseButtonPress, points[0])
-            for point in points[1:]:
-                self.mouse(QEvent.Type.MouseMove, point)
-            self.mouse(QEvent.Type.MouseButtonRelease, points[-1])
+            drag(self.view, points)
         else:
             for point in points:
-                self.mouse(QEvent.Type.MouseButtonPress, point)
-                self.mouse(QEvent.Type.MouseButtonRelease, point)
+                drag(self.view, [point])
             if gesture != "click":
                 self.dock.apply_button.click()
-        wait_until(lambda: self.model.job is None)
-        pause(0.2)
+        pump_until(lambda: self.model.job is None, _PATIENCE_SECONDS, name)
+        pump(0.2)
 
-    def pixel(self, position: Any) -> QPoint:
-        """Return where on the canvas a place of the display is."""
-        camera, found, canvas = self.viewer.scene.camera, [], self.view.canvas.native
-        for row, axis in enumerate(self.viewer.dims.displayed):
-            size = canvas.height() if row == 0 else canvas.width()
-            off = (position[axis] - camera.center[-2 + row]) * camera.zoom
-            found.append(size / 2 + (off if camera.orientation2d[row] in ("down", "right") else -off))
-        return QPoint(round(found[1]), round(found[0]))
-
-    def mouse(self, kind: QEvent.Type, at: QPoint) -> None:
-        """Send one event of the left button."""
-        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-        canvas = self.view.canvas.native
-        button = none if kind == QEvent.Type.MouseMove else left
-        held = none if kind == QEvent.Type.MouseButtonRelease else left
-        place = QPointF(canvas.mapToGlobal(at))
-        QApplication.sendEvent(canvas, QMouseEvent(kind, QPointF(at), place, button, held, Qt.KeyboardModifier.NoModifier))
-        pause(0.02)
+    def pixels(self, layer: Labels, voxels: Sequence[tuple[float, ...]]) -> list[QPoint]:
+        """Return where on the canvas voxels are."""
+        return [pixel(self.viewer, self.view, layer.data_to_world(voxel)) for voxel in voxels]
 
     def picture(self) -> Picture.Image:
         """Return the middle of the canvas."""
@@ -591,22 +570,6 @@ class Desk:
         """Return the upper left corner of `picture` on the canvas."""
         canvas = self.view.canvas.native
         return QPoint((canvas.width() - SIDE) // 2, (canvas.height() - SIDE) // 2)
-
-
-def pause(seconds: float) -> None:
-    """Let the window live for a while."""
-    loop = QEventLoop()
-    QTimer.singleShot(int(1000 * seconds), loop.quit)
-    loop.exec()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Let the window live until something holds."""
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit("a tool did not end")
-        pause(0.05)
 
 
 def box_of(example: Example, after: Labelled, spacing: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -643,7 +606,7 @@ def make(desk: Desk, name: str, body: Body) -> Picture.Image:
             at += step
         desk.show(layer, across, at, low, high)
         pictures.append(desk.picture())
-    draw_gesture(pictures[0], name, [desk.pixel(layer.data_to_world(place)) for place in example.places], desk.middle())
+    draw_gesture(pictures[0], name, desk.pixels(layer, example.places), desk.middle())
     both = Picture.new("RGB", (2 * SIDE + 4, SIDE), "white")
     for place, picture in enumerate(pictures):
         both.paste(picture, (place * (SIDE + 4), 0))
@@ -656,7 +619,7 @@ def tool_result(desk: Desk, name: str, body: Body, example: Example) -> Labelled
     whole = np.zeros(3), np.array(body.image.shape, dtype=np.float64)
     desk.show(layer, example.across, example.index, *whole)
     desk.choose(name, example.values)
-    desk.use(name, [desk.pixel(layer.data_to_world(place)) for place in example.places])
+    desk.use(name, desk.pixels(layer, example.places))
     print(f"{name}: {desk.dock.notice.text()}", flush=True)
     return np.asarray(layer.data).copy()
 

@@ -29,12 +29,12 @@ def pixel(model: ViewerModel, view: QtViewer, position: Sequence[float]) -> QPoi
     return QPoint(round(found[1]), round(found[0]))
 
 
-def mouse(view: QtViewer, kind: QEvent.Type, at: QPoint) -> None:
-    """Send one event of the left button; moves of QTest have no button, and are none of a drag."""
+def mouse_event(view: QtViewer, kind: QEvent.Type, at: QPoint) -> QMouseEvent:
+    """Return an event of the left button; moves of QTest have no button, and are none of a drag."""
     is_move, is_up = kind == QEvent.Type.MouseMove, kind == QEvent.Type.MouseButtonRelease
     left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
     canvas = view.canvas.native
-    event = QMouseEvent(
+    return QMouseEvent(
         kind,
         QPointF(at),
         QPointF(canvas.mapToGlobal(at)),
@@ -42,7 +42,11 @@ def mouse(view: QtViewer, kind: QEvent.Type, at: QPoint) -> None:
         none if is_up else left,
         Qt.KeyboardModifier.NoModifier,
     )
-    QApplication.sendEvent(canvas, event)
+
+
+def mouse(view: QtViewer, kind: QEvent.Type, at: QPoint) -> None:
+    """Send one event of the left button."""
+    QApplication.sendEvent(view.canvas.native, mouse_event(view, kind, at))
     pump(0.02)
 
 

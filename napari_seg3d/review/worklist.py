@@ -134,6 +134,15 @@ class Worklist:
                 return event.case
         return None
 
+    def case_with(self, *files: Path) -> str | None:
+        """Return the id of the case that one of these scans or masks belongs to; None where none does."""
+        wanted = {file.absolute() for file in files}
+        for entry in self.entries:
+            mask = entry.mask.file if entry.mask is not None else None
+            if wanted & {path.absolute() for path in (*entry.case.images, entry.case.mask, mask) if path is not None}:
+                return entry.case.id
+        return None
+
     def strangers(self) -> list[str]:
         """Return ids of cases that the review knows and the data set does not hold; what was said of them is kept."""
         return sorted(set(self.store.by_case()) - {""} - set(self._cases))

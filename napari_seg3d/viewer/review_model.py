@@ -350,16 +350,9 @@ class ReviewModel(OneJob):
         if any(layer in self._stage.masks for layer in layers):
             return self.current
         natives = [native_of(layer) for layer in layers if layer is not None]
-        return self.case_with(*(native.source.path for native in natives if native is not None and native.source is not None))
-
-    def case_with(self, *files: Path) -> str | None:
-        """Return the id of the case that one of these files belongs to; None where none does."""
-        wanted = {file.absolute() for file in files}
-        for entry in self.worklist.entries if self.worklist is not None else ():
-            mask = entry.mask.file if entry.mask is not None else None
-            if wanted & {path.absolute() for path in (*entry.case.images, entry.case.mask, mask) if path is not None}:
-                return entry.case.id
-        return None
+        return self.worklist.case_with(
+            *(native.source.path for native in natives if native is not None and native.source is not None)
+        )
 
     def keep(self, case: str, layer: Labels, then: Callable[[], None], failed: Callable[[Seg3dError], None]) -> None:
         """Write a layer as the corrected mask of a case, whoever opened it, if it was edited; `failed` is told why that cannot be."""

@@ -107,7 +107,8 @@ class RecoveryPanel(QWidget):
             except Seg3dError as error:
                 self.said.emit(str(error), "error")
                 return
-            case = self._review.case_with(Path(one.about.source)) if one.about.source else None
+            worklist = self._review.worklist
+            case = worklist.case_with(Path(one.about.source)) if worklist is not None and one.about.source else None
             if case is not None:
                 self._keep_in_review(case, layer, [new for new in self._viewer.layers if new not in before])
                 return
