@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from napari_seg3d.datasets import Item, Problem, find_masks, pair_by_name, read_mask
+from napari_seg3d.datasets import Item, Problem, find_masks, open_dataset, pair_by_name, read_mask
 from napari_seg3d.errors import DatasetError, Seg3dError
 from napari_seg3d.evaluation.measure import are_pictures, measure_masks, named
 from napari_seg3d.evaluation.report import Evaluation, EvaluationRow
 from napari_seg3d.evaluation.surfaces import Surface, check_surface, check_tolerance
 from napari_seg3d.volumes import volume_name
+
+_DESCRIPTIONS = ("dataset.yaml", "dataset.json")
 
 
 def evaluate_files(
@@ -31,7 +34,7 @@ def evaluate_files(
         folder may serve as references: its masks are taken. Labels of a file may overlap, in a channel each.
     labels : mapping of int to str, or iterable of int, optional
         Which labels to compare, with their names if they have any. Left out, all that any of the masks holds. The background (0)
-        is never compared.
+        is never compared. Names that neither this nor a mask gives are those of the data set that the references lie in.
     progress : callable, optional
         Called after each case with the number of cases done and of all.
     tolerance_mm : float
@@ -56,6 +59,7 @@ def evaluate_files(
     check_surface(surface or "voxels")
     pairs, problems = _pairs(Path(predictions), Path(references))
     names = named(labels) if labels is not None else None
+    described = _described(Path(references))
     measured: dict[str, dict[int, EvaluationRow]] = {}
     as_stored: list[Path] = []
     for done, (case, prediction, reference) in enumerate(pairs, start=1):
@@ -64,7 +68,7 @@ def evaluate_files(
             rows = measure_masks(
                 predicted, wanted_mask, names, tolerance_mm, surface is not None, surface=surface or "voxels", case=case
             )
-            measured[case] = {row.label: row for row in rows}
+            measured[case] = {row.label: _called(row, described) for row in rows}
             if are_pictures(predicted, wanted_mask) and not predicted.grid.matches(wanted_mask.grid):
                 as_stored.append(prediction)
         except Seg3dError as error:
@@ -74,7 +78,10 @@ def evaluate_files(
     problems += _compared_as_stored(as_stored)
     wanted = set(names) if names is not None else {label for rows in measured.values() for label in rows}
     filled = [
-        found.get(label, EvaluationRow(case, label, (names or {}).get(label, "") or f"label {label}", float("nan"), 0.0, 0.0))
+        found.get(
+            label,
+            _called(EvaluationRow(case, label, (names or {}).get(label, "") or _unnamed(label), math.nan, 0.0, 0.0), described),
+        )
         for case, found in measured.items()
         for label in sorted(wanted - {0})
     ]
@@ -111,6 +118,24 @@ def _pairs(predictions: Path, references: Path) -> tuple[list[tuple[str, Path, P
         what = f"{len(pairing.lone_images)} references (such as {first.name}) have no prediction and were not compared."
         problems.append(Problem("warning", what, "Predict them as well, if they are part of the test.", path=first))
     return [(pair.image.name, pair.mask.path, pair.image.path) for pair in pairing.pairs], problems
+
+
+def _described(references: Path) -> dict[int, str]:
+    """Return the names that the description of a data set gives to its labels; none where references lie in no such data set."""
+    for folder in (references, references.parent):
+        if any((folder / name).is_file() for name in _DESCRIPTIONS):
+            with contextlib.suppress(Seg3dError):  # masks can be compared without names
+                return dict(open_dataset(folder).labels)
+    return {}
+
+
+def _called(row: EvaluationRow, described: Mapping[int, str]) -> EvaluationRow:
+    is_known = row.name == _unnamed(row.label) and described.get(row.label)
+    return row._replace(name=described[row.label]) if is_known else row
+
+
+def _unnamed(label: int) -> str:
+    return f"label {label}"
 
 
 def _items(path: Path) -> list[Item]:

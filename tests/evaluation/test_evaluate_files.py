@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_seg3d.datasets import open_dataset, save_dataset
 from napari_seg3d.errors import ConfigError, DatasetError
 from napari_seg3d.evaluation import EvaluationRow, evaluate_files, mean_dice
 from napari_seg3d.volumes import Volume, write_volume
@@ -186,3 +188,24 @@ def test_real_masks_against_themselves(shared_data: Path, tmp_path: Path) -> Non
     assert [problem.severity for problem in result.problems] == ["warning"]
     assert "195 references" in result.problems[0].what
     assert all(1 < row.reference_ml < 4 for row in result.rows)
+
+
+@pytest.mark.parametrize("given", ["labels", "."], ids=["the folder of the masks", "the data set"])
+def test_labels_have_the_names_of_the_data_set_of_the_references(tmp_path: Path, given: str) -> None:
+    for number in (1, 2):
+        write(tmp_path / "predictions" / f"{number}.nii.gz", {1: 20, 3: number - 1})
+        write(tmp_path / "set" / "labels" / f"{number}.nii.gz", {1: 20})
+        write(tmp_path / "set" / "images" / f"{number}.nii.gz", {1: 9})
+    save_dataset(replace(open_dataset(tmp_path / "set"), labels={1: "liver", 3: "spleen"}), tmp_path / "set")
+    result = evaluate_files(tmp_path / "predictions", tmp_path / "set" / given)
+    assert [(row.case, row.label, row.name) for row in result.rows] == [
+        ("1", 1, "liver"), ("1", 3, "spleen"), ("2", 1, "liver"), ("2", 3, "spleen"),
+    ]  # fmt: skip
+
+
+def test_a_broken_description_costs_the_names_only(tmp_path: Path) -> None:
+    write(tmp_path / "predictions" / "1.nii.gz", {1: 20})
+    write(tmp_path / "set" / "1.nii.gz", {1: 20})
+    (tmp_path / "set" / "dataset.json").write_text("{")
+    result = evaluate_files(tmp_path / "predictions", tmp_path / "set")
+    assert [(row.name, row.dice) for row in result.rows] == [("label 1", 1.0)]
