@@ -34,10 +34,10 @@ from napari_seg3d.viewer.session import session_of
 from napari_seg3d.viewer.windows import is_in_hu
 from napari_seg3d.widgets.correct_fields import ToolFields, fill_labels, label_combo, short_row
 from napari_seg3d.widgets.correct_palette import KeySheet, ToolPalette
-from napari_seg3d.widgets.correct_recovery import RecoveryPanel
 from napari_seg3d.widgets.correct_versions import VersionsDialog
 from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_file
 from napari_seg3d.widgets.predict import PredictDock
+from napari_seg3d.widgets.recovery import RecoveryPanel
 from napari_seg3d.widgets.setting_fields import NumberBox
 
 if TYPE_CHECKING:

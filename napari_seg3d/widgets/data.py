@@ -17,6 +17,7 @@ from napari_seg3d.widgets.case_table import CaseTable
 from napari_seg3d.widgets.findings_list import FindingsList
 from napari_seg3d.widgets.layer_pairs import LayerPairs
 from napari_seg3d.widgets.parts import Dock, Folded, Notice, ProgressRow, choose_file, choose_folder, choose_new_file
+from napari_seg3d.widgets.recovery import RecoveryPanel
 from napari_seg3d.widgets.split_form import SplitForm
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class DataDock(Dock):
         self._masks: Path | None = None
         self.setAcceptDrops(True)
 
+        self.notice = Notice()
+        self.recovery = RecoveryPanel(napari_viewer)
+        self.recovery.said.connect(self.notice.say)
+        self.body.addWidget(self.recovery)
+
         buttons = QHBoxLayout()
         self.open_button = QPushButton("Open folder…")
         self.open_button.setToolTip(
@@ -67,7 +73,6 @@ class DataDock(Dock):
         self.summary = QLabel()
         self.summary.setWordWrap(True)
         self.body.addWidget(self.summary)
-        self.notice = Notice()
         self.body.addWidget(self.notice)
         self.progress = ProgressRow()
         self.progress.cancelled.connect(self._model.cancel)

@@ -28,7 +28,6 @@ from napari_seg3d.errors import Seg3dError
 from napari_seg3d.review import STATES, Agreement, Entry, State, account
 from napari_seg3d.viewer.review_pictures import ReviewPictures
 from napari_seg3d.viewer.session import session_of
-from napari_seg3d.widgets.correct_recovery import RecoveryPanel
 from napari_seg3d.widgets.learn import LearnSection
 from napari_seg3d.widgets.parts import (
     Dock,
@@ -41,6 +40,7 @@ from napari_seg3d.widgets.parts import (
     readable,
 )
 from napari_seg3d.widgets.predict import PredictDock
+from napari_seg3d.widgets.recovery import RecoveryPanel
 from napari_seg3d.widgets.review_compare import CompareRow
 from napari_seg3d.widgets.review_table import LOOK, ReviewTable
 

@@ -24,6 +24,7 @@ from napari_seg3d.viewer.reader import get_reader
 from napari_seg3d.viewer.session import session_of
 from napari_seg3d.volumes import Series
 from napari_seg3d.widgets.parts import Dock, Notice, ProgressRow, choose_folder
+from napari_seg3d.widgets.recovery import RecoveryPanel
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -47,6 +48,11 @@ class ScansDock(Dock):
         self._model = session.scans
         self._drops: _Drops | None = None
 
+        self.notice = Notice()
+        self.recovery = RecoveryPanel(napari_viewer)
+        self.recovery.said.connect(self.notice.say)
+        self.body.addWidget(self.recovery)
+
         buttons = QHBoxLayout()
         self.files_button = QPushButton("Open files…")
         self.files_button.setToolTip(
@@ -66,7 +72,6 @@ class ScansDock(Dock):
         self.progress = ProgressRow()
         self.progress.cancelled.connect(self._model.cancel)
         self.body.addWidget(self.progress)
-        self.notice = Notice()
         self.body.addWidget(self.notice)
 
         self.hint = QLabel("Open a scan, or a folder of them. Files and folders can also be dropped onto the picture.")

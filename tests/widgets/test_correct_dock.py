@@ -486,7 +486,8 @@ def test_a_prediction_is_a_start(viewer, dock, ball_dataset, finished_run):
     assert np.array_equal(layer.data[elsewhere], found[elsewhere])
 
 
-def test_what_a_killed_viewer_left_is_offered(make_napari_viewer, tmp_path):
+@pytest.mark.parametrize("title", ["Correct", "Scans", "Data"])
+def test_what_a_killed_viewer_left_is_offered(make_napari_viewer, tmp_path, title):
     image, mask = scene()
     paths = tmp_path / "case.nii.gz", tmp_path / "case_seg.nii.gz"
     for data, kind, path in ((image, "image", paths[0]), (mask, "labels", paths[1])):
@@ -504,16 +505,18 @@ def test_what_a_killed_viewer_left_is_offered(make_napari_viewer, tmp_path):
     painter.wait()
 
     viewer = make_napari_viewer(show=True)
-    dock = viewer.window.add_plugin_dock_widget("napari-seg3d", "Correct")[1]
+    other, dock = (viewer.window.add_plugin_dock_widget("napari-seg3d", one)[1] for one in ("Review", title))
     pump(0.2)
     assert dock.recovery.isVisible()
     assert "case_seg" in " ".join(label.text() for label in dock.recovery.findChildren(QLabel))
+    assert other.recovery.isVisibleTo(other)
     assert len(viewer.layers) == 0, "nothing comes back without being asked for"
     dock.recovery.recover_buttons[0].click()
     pump_until(lambda: dock.recovery.job is None, what="the recovery")
     assert [layer.name for layer in viewer.layers] == ["case", "case_seg"]
     assert (viewer.layers["case_seg"].data != mask).any()
     assert not dock.recovery.isVisible()
+    assert not other.recovery.isVisibleTo(other), "nor is it offered elsewhere"
     assert "Save it" in dock.notice.text()
 
 

@@ -55,7 +55,7 @@ class RecoveryPanel(QWidget):
         self.look()
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Look again: in another dock something may have been recovered meanwhile."""
+        """Look again: masks may have been removed meanwhile, or another window may have recovered some."""
         super().showEvent(event)
         self.look()
 
@@ -117,7 +117,7 @@ class RecoveryPanel(QWidget):
 
         def ended() -> None:
             self.job = None
-            self.look()
+            self._look_everywhere()
 
         self.job = start_job(
             lambda _job: load(one), returned=returned, failed=lambda error: self.said.emit(str(error), "error"), ended=ended
@@ -145,4 +145,9 @@ class RecoveryPanel(QWidget):
         """Throw a mask away that nobody wants."""
         if one.take():
             one.discard()
-        self.look()
+        self._look_everywhere()
+
+    def _look_everywhere(self) -> None:
+        """Several docks offer the same masks."""
+        for panel in self.window().findChildren(RecoveryPanel):
+            panel.look()
