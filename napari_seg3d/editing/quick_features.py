@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_seg3d.editing.side_by_side import side_by_side
 
 Picture = NDArray[np.float32]
 
 #: Standard deviations of the smoothings, in sides of the shortest voxel.
 SCALES = (1.0, 2.0, 4.0)
-#: How many filters that takes, one for each scale and for the texture, and the gradients at two scales.
-FILTERS = len(SCALES) + 3
+#: How many features there are, and in how many steps they are made.
+FEATURES = 10
 #: So many standard deviations around a voxel have a part in it.
 _REACH = 3.0
 
@@ -34,7 +35,7 @@ def local_features(image: NDArray[np.generic], spacing: Sequence[float], done: C
     spacing : sequence of float
         The mm of each axis.
     done : callable, optional
-        Called after each of :data:`FILTERS` filters; what it raises ends the others.
+        Called after each of the :data:`FEATURES` steps; what it raises ends the others.
 
     Returns
     -------
@@ -42,30 +43,29 @@ def local_features(image: NDArray[np.generic], spacing: Sequence[float], done: C
         The image; smoothed at :data:`SCALES`; the differences of neighbouring scales (a Laplacian); the length of the gradient at the
         first two, and the standard deviation at the second one.
     """
-    picture = np.nan_to_num(np.asarray(image, np.float32))
-    jobs: list[Callable[[], Picture]] = [lambda sigma=sigma: _smooth(picture, sigma, spacing) for sigma in SCALES]  # type: ignore[misc]
-    jobs.append(lambda: _smooth(picture * picture, SCALES[1], spacing))
-    threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1))  # scipy's filters let other threads run
-    try:
-        one, two, four, square = _each(threads.map(lambda job: job(), jobs), done)
-        first, second = _each(threads.map(lambda smooth: _steepness(smooth, spacing), (one, two)), done)
-    finally:
-        threads.shutdown(cancel_futures=True)
-    texture = np.sqrt(np.maximum(square - two * two, 0))
-    return np.stack([picture, one, two, four, picture - one, one - two, two - four, first, second, texture])
+    features = np.empty((FEATURES, *image.shape), np.float32)
+    picture, one, two, four, fine, middle, coarse, first, second, texture = features
+    picture[...] = image
+    np.nan_to_num(picture, copy=False)
+    np.multiply(picture, picture, out=texture)
+    smoothed = [partial(_smooth, picture, out, sigma, spacing) for out, sigma in zip((one, two, four), SCALES, strict=True)]
+    side_by_side([*smoothed, partial(_smooth, texture, texture, SCALES[1], spacing)], done)
+    side_by_side(
+        [
+            partial(_steepness, one, first, spacing),
+            partial(_steepness, two, second, spacing),
+            partial(_spread, texture, two),
+            *(partial(np.subtract, *pair) for pair in ((picture, one, fine), (one, two, middle), (two, four, coarse))),
+        ],
+        done,
+    )
+    return features
 
 
-def _each(pictures: Iterator[Picture], done: Callable[[], None]) -> Iterator[Picture]:
-    for picture in pictures:
-        yield picture
-        done()
-
-
-def _smooth(picture: Picture, scale: float, spacing: Sequence[float]) -> Picture:
+def _smooth(picture: Picture, out: Picture, scale: float, spacing: Sequence[float]) -> None:
     from scipy import ndimage
 
-    smooth: Picture = ndimage.gaussian_filter(picture, _sigmas(scale, spacing), truncate=_REACH, mode="nearest")
-    return smooth
+    ndimage.gaussian_filter(picture, _sigmas(scale, spacing), output=out, truncate=_REACH, mode="nearest")
 
 
 def _sigmas(scale: float, spacing: Sequence[float]) -> list[float]:
@@ -75,9 +75,27 @@ def _sigmas(scale: float, spacing: Sequence[float]) -> list[float]:
     return [sigma if sigma > 0.3 else 0.0 for sigma in sigmas]
 
 
-def _steepness(smooth: Picture, spacing: Sequence[float]) -> Picture:
-    total = np.zeros_like(smooth)
+def _steepness(smooth: Picture, out: Picture, spacing: Sequence[float]) -> None:
+    """Write the length of the gradient: central differences, one-sided at the ends."""
+    out[...] = 0
     for axis, side in enumerate(spacing):
-        if smooth.shape[axis] > 1:
-            total += np.gradient(smooth, np.float32(side), axis=axis) ** 2
-    return np.sqrt(total)
+        picture, total = np.moveaxis(smooth, axis, 0), np.moveaxis(out, axis, 0)
+        if len(picture) < 2:
+            continue
+        for after, before, where, mm in (
+            (slice(2, None), slice(None, -2), slice(1, -1), 2 * side),
+            (slice(1, 2), slice(0, 1), slice(0, 1), side),
+            (slice(-1, None), slice(-2, -1), slice(-1, None), side),
+        ):
+            slope = picture[after] - picture[before]
+            slope /= np.float32(mm)
+            slope *= slope
+            total[where] += slope
+    np.sqrt(out, out=out)
+
+
+def _spread(texture: Picture, smooth: Picture) -> None:
+    """Make a standard deviation of the smoothed squares, in place."""
+    texture -= smooth * smooth
+    np.maximum(texture, 0, out=texture)
+    np.sqrt(texture, out=texture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from napari_seg3d.editing.boxes import Steps, check_image, grown_box, inner
 from napari_seg3d.editing.change import Box, Change, box_around, check_change, check_label, no_change
 from napari_seg3d.editing.limits import ANYTHING, Limits, touchable
-from napari_seg3d.editing.quick_features import FILTERS, Picture, local_features, reach
+from napari_seg3d.editing.quick_features import FEATURES, Picture, local_features, reach
 from napari_seg3d.editing.quick_nearness import Nearness
 from napari_seg3d.editing.quick_network import QuickNetwork, Samples
+from napari_seg3d.editing.side_by_side import side_by_side
 from napari_seg3d.errors import ConfigError, GeometryError
 
 #: In strokes: nothing was painted here.
@@ -199,24 +201,22 @@ class QuickModel:
 
         assert self._network is not None
         pieces = _pieces(box)
-        steps = Steps(len(pieces) * (FILTERS + 1), progress, cancelled)
+        steps = Steps(len(pieces) * (FEATURES + 1), progress, cancelled)
         sigmas = [_SMOOTH * min(self._spacing) / side for side in self._spacing]
-        near = []
-        for places in self._strokes if self._near else ():
-            steps.ask()
-            near.append(Nearness(places, self._spacing, self._smoothed(box)))
+        steps.ask()
+        strokes = self._strokes if self._near else []
+        near = side_by_side([partial(Nearness, places, self._spacing, self._smoothed(box)) for places in strokes], steps.ask)
         for piece in pieces:
             around = self._smoothed(piece)
             features = self._features(around, steps)
             shape = features.shape[1:]
             found = self._network.probabilities(features.reshape(len(features), -1), steps.ask).reshape(-1, *shape)
-            for chances, nearness in zip(found, near, strict=False):
-                chances *= nearness.weights(around)
-                steps.ask()
+            side_by_side(
+                [partial(_weigh, chances, nearness, around) for chances, nearness in zip(found, near, strict=False)], steps.ask
+            )
             found /= found.sum(axis=0)
-            for chances in found:
-                ndimage.gaussian_filter(chances, sigmas, output=chances, truncate=_REACH)
-                steps.ask()
+            smooth = partial(ndimage.gaussian_filter, sigma=sigmas, truncate=_REACH)
+            side_by_side([partial(smooth, chances, output=chances) for chances in found], steps.ask)
             yield piece, found[(slice(None), *inner(piece, around))]
             steps.done()
 
@@ -242,7 +242,7 @@ class QuickModel:
                 for piece in _pieces(around)
                 if (rows := np.flatnonzero((places[:, 0] >= piece[0].start) & (places[:, 0] < piece[0].stop))).size
             ]
-        steps = Steps(len(parts) * FILTERS, progress, cancelled)
+        steps = Steps(len(parts) * FEATURES, progress, cancelled)
         samples: list[Samples] = []
         for rows, part in parts:
             inside = places[rows] - [side.start for side in part]
@@ -256,7 +256,7 @@ class QuickModel:
             self._kept = None  # not two of them at a time
             self._kept = box, self._of(box, steps)
         else:
-            for _ in range(FILTERS):
+            for _ in range(FEATURES):
                 steps.done()
         kept, features = self._kept
         return features[(slice(None), *inner(box, kept))]
@@ -266,6 +266,10 @@ class QuickModel:
         here = (slice(None), *inner(box, around))
         found = local_features(self._image[around], self._spacing, steps.done)[here]
         return found if self._more is None else np.concatenate([found, np.asarray(self._more[(slice(None), *box)], np.float32)])
+
+
+def _weigh(chances: Picture, nearness: Nearness, box: Box) -> None:
+    chances *= nearness.weights(box)
 
 
 def _some(places: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.integer]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_seg3d.editing.side_by_side import side_by_side
 
 Samples = NDArray[np.float32]
 
@@ -78,8 +81,8 @@ class QuickNetwork:
         first = np.ascontiguousarray((self._layers[0] / self._scale[:, np.newaxis]).T)
         weights = [first, *(np.ascontiguousarray(layer.T) for layer in self._layers[2::2])]
         offsets = [layer[:, np.newaxis] for layer in self._layers[1::2]]
-        for start in range(0, features.shape[1], _COLUMNS):
-            ask()
+
+        def classify(start: int) -> None:
             value = features[:, start : start + _COLUMNS] - self._mean[:, np.newaxis]
             for weight, offset in zip(weights[:-1], offsets[:-1], strict=True):
                 value = weight @ value
@@ -90,6 +93,9 @@ class QuickNetwork:
             value -= value.max(axis=0)
             np.exp(value, out=value)
             result[:, start : start + _COLUMNS] = value / value.sum(axis=0)
+
+        ask()
+        side_by_side([partial(classify, start) for start in range(0, features.shape[1], _COLUMNS)], ask)
         return result
 
 
