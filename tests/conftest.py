@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,13 @@ from napari_seg3d.volumes import Volume, write_volume
 from tests.waiting import wait_for
 
 _SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say how a process that tests has ended, if that was not its own doing."""
+    if error is not None:
+        print(f"\n{node.gateway.id} ended with status {node.gateway._io.popen.wait(10)}", flush=True)  # xdist does not tell
 
 
 @pytest.fixture(scope="session")

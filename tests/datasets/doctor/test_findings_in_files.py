@@ -305,19 +305,14 @@ def test_processes_and_threads_find_the_same(folder: Path) -> None:
 
 
 def test_a_case_that_ends_its_process_is_one_finding(folder: Path) -> None:
-    killed: list[int] = []
+    if not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists():
+        pytest.skip("the processes of a process cannot be listed here")
+    others, killed = _descendants(os.getpid()), []
 
     def kill_the_second(done: int, _: int) -> None:
         if done != 1:
             return
-        children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-        if not children.exists():
-            pytest.skip("the processes of a process cannot be listed here")
-        killed.extend(
-            int(text)
-            for thread in Path(f"/proc/{os.getpid()}/task").iterdir()
-            for text in (thread / "children").read_text().split()
-        )
+        killed.extend(process for process in _descendants(os.getpid()) if process not in others)
         for process in killed:
             os.kill(process, signal.SIGKILL)
 
