@@ -68,6 +68,8 @@ def is_any(mask: NDArray[np.integer], labels: Collection[int]) -> NDArray[np.boo
     """Return where a mask, or a part of one, has one of these labels."""
     limits = np.iinfo(mask.dtype)
     fitting = np.array([label for label in labels if limits.min <= label <= limits.max], mask.dtype)
+    if len(fitting) == 0:
+        return np.zeros(mask.shape, bool)
     if len(fitting) == 1:
         return is_label(mask, int(fitting[0]))
     axes = memory_order(mask)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_seg3d.editing.boxes import Steps, check_image, grown_box, inner
+from napari_seg3d.editing.boxes import Steps, check_image, grown_box, inner, is_any
 from napari_seg3d.editing.change import Box, Change, box_around, check_change, check_label, no_change
 from napari_seg3d.editing.limits import ANYTHING, Limits, touchable
 from napari_seg3d.editing.quick_features import FEATURES, Picture, local_features, reach
@@ -165,7 +165,7 @@ class QuickModel:
             return no_change(mask)
         open_ = [number for number, label in enumerate(self._labels.tolist()) if label not in limits.locked]
         values = mask[box].copy()
-        free = touchable(mask, limits, box) & np.isin(values, np.append(self._labels, 0).astype(mask.dtype))
+        free = touchable(mask, limits, box) & is_any(values, [*self._labels.tolist(), 0])
         if open_:
             for piece, probabilities in self._probabilities(box, progress, cancelled):
                 here = inner(piece, box)
@@ -174,7 +174,7 @@ class QuickModel:
         if strokes is not None:
             check_image(strokes, self._image)
             drawn = strokes[box]
-            kept = (drawn >= 0) & free & ~np.isin(drawn, sorted(limits.locked))
+            kept = (drawn >= 0) & free & ~is_any(drawn, limits.locked)
             values[kept] = drawn[kept].astype(mask.dtype)
         return Change(box, values)
 
