@@ -42,6 +42,7 @@ class Job(QObject):
         self._stop = threading.Event()
         self._began = self._told = time.monotonic()
         self._is_running = True
+        self.ended.connect(self._note_end)  # before anybody else: whoever hears of the end finds it ended
         # A daemon: a window that closes does not wait for it.
         self._thread = threading.Thread(target=self._run, name="napari-seg3d job", daemon=True)
 
@@ -59,7 +60,7 @@ class Job(QObject):
         """Begin; called once, by `start_job`, when everybody who wants to hear is connected."""
         # Until its last signal has arrived somebody must hold on to a job: signals of a collected object never arrive.
         _running.add(self)
-        self.ended.connect(self._note_end)
+        self.ended.connect(self._let_go)  # after everybody else
         self._thread.start()
 
     def cancel(self) -> None:
@@ -105,6 +106,8 @@ class Job(QObject):
 
     def _note_end(self) -> None:
         self._is_running = False
+
+    def _let_go(self) -> None:
         _running.discard(self)
 
 

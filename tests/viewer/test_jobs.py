@@ -15,13 +15,18 @@ pytestmark = pytest.mark.usefixtures("qapp")
 def _outcome(work: Callable[[Job], object], cancel: bool = False) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     ended: list[threading.Thread] = []
+
+    def end() -> None:
+        assert not job.is_running, "who hears of the end finds it ended"
+        ended.append(threading.current_thread())
+
     job = start_job(
         work,
         progressed=lambda done, total: found.append(("progressed", (done, total))),
         returned=lambda value: found.append(("returned", value)),
         failed=lambda error: found.append(("failed", error)),
         cancelled=lambda: found.append(("cancelled", None)),
-        ended=lambda: ended.append(threading.current_thread()),
+        ended=end,
     )
     if cancel:
         job.cancel()
