@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -94,6 +94,10 @@ class CorrectModel(QObject):
         self._follow()
 
     # -- what it works on ----------------------------------------------------------------------------------------------------------
+
+    def set_image(self, image: Image | None) -> None:
+        """Let tools look at another image; the range of intensities follows it."""
+        self._guarded(lambda: self.scene.set_image(image))
 
     def set_range(self, intensities: tuple[float, float] | None) -> None:
         """Let only voxels be painted whose intensity lies in a range, by our tools as by napari's."""

@@ -83,7 +83,7 @@ class CorrectScene(QObject):
         return chosen if chosen in images else next(iter(images), None)
 
     def set_image(self, image: Image | None) -> None:
-        """Let tools look at another image; the range of intensities follows it."""
+        """Let tools look at another image; the range of intensities follows it. Raises as `set_range`."""
         self._image = None if image is None else weakref.ref(image)
         if self.range is not None:
             self.set_range(self.range)

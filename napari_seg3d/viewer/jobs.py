@@ -41,15 +41,8 @@ class Job(QObject):
         self._work = work
         self._stop = threading.Event()
         self._began = self._told = time.monotonic()
-        self._is_running = True
-        self.ended.connect(self._note_end)  # before anybody else: whoever hears of the end finds it ended
         # A daemon: a window that closes does not wait for it.
         self._thread = threading.Thread(target=self._run, name="napari-seg3d job", daemon=True)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the end was not announced yet."""
-        return self._is_running
 
     @property
     def seconds(self) -> float:
@@ -103,9 +96,6 @@ class Job(QObject):
         # The window, and this object's other half in it, may be gone by now.
         with contextlib.suppress(RuntimeError):
             signal.emit(*values)
-
-    def _note_end(self) -> None:
-        self._is_running = False
 
     def _let_go(self) -> None:
         _running.discard(self)

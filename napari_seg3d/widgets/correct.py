@@ -140,7 +140,7 @@ class CorrectDock(Dock):
         form.addRow("Mask", short_row(self.masks, self.new_button, stretch=(1,)))
         self.images = _combo("<p>The scan under the mask, that tools look at and that limits what may be painted.</p>")
         self.images.setPlaceholderText("none on the grid of the mask")
-        self.images.activated.connect(lambda _index: self._model.scene.set_image(self.images.currentData()))
+        self.images.activated.connect(lambda _index: self._model.set_image(self.images.currentData()))
         form.addRow("Image", self.images)
         self.labels = label_combo()
         self.labels.setToolTip(
