@@ -97,8 +97,16 @@ def test_a_summary_says_the_same_but_for_the_curves_of_the_steps(finished_run: R
         "damaged",
     ):
         assert getattr(whole, name) == getattr(summary, name), name
-    loss = CurveKey("loss", "", whole.stage)
-    assert 0 < len(summary.curves[loss].values) < len(whole.curves[loss].values)
+
+
+def test_a_summary_has_the_last_of_steps_in_a_row(run: Run) -> None:
+    for end in (10, 20):
+        for iteration in range(end - 9, end + 1):
+            _step(run, iteration)
+        _validate(run, end, 0.5)
+    whole, summary = HistoryReader(run).read(), HistoryReader(run, every_step=False).read()
+    assert whole.curves[CurveKey("loss")].iterations.tolist() == list(range(1, 21))
+    assert summary.curves[CurveKey("loss")].iterations.tolist() == [10, 20]
 
 
 def test_metrics_are_told_by_label_and_as_their_mean(run: Run) -> None:
