@@ -65,6 +65,7 @@ QUICK = {
     "optimization.batch_size": 2,
     "optimization.learning_rate": 0.01,
     "device.workers": 0,
+    "device.precision": "32",  # of whichever processor: what is learnt, and said of it, is the same to the voxel
 }
 
 

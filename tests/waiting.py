@@ -21,9 +21,12 @@ def wait_for(run: Run, seconds: float = 240) -> Status:
 def wait_until(condition: Callable[[], bool], run: Run, seconds: float = 120) -> None:
     """Return when `condition` holds, while the run goes on."""
     end = time.monotonic() + seconds
-    while not condition():
+    while True:
+        ended = run.status().ended  # before the condition, which may come true at the end
+        if condition():
+            return
+        assert not ended, run.status().message + run.log.read_text()
         assert time.monotonic() < end, run.log.read_text()
-        assert not run.status().ended, run.status().message + run.log.read_text()
         time.sleep(0.05)
 
 

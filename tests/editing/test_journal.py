@@ -1,6 +1,7 @@
 """A journal gives back every edit after a kill, a torn file, a full disk: real files, real processes."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -174,25 +175,26 @@ def test_of_many_that_want_a_dead_owners_lock_one_gets_it(tmp_path):
     lock = tmp_path / "one.lock"
     assert _taken_by_another(lock)
     assert not is_taken(lock), "that process is dead"
-    gate, got = threading.Barrier(4), []
+    gate, got = threading.Barrier(4), {}
 
     def want() -> None:
-        child = os.pipe()
+        ear, mouth = os.pipe()
         gate.wait()
         pid = os.fork()
         if pid == 0:
-            os.write(child[1], b"1" if take(lock) else b"0")
-            time.sleep(1)
-            os._exit(0)
-        got.append(os.read(child[0], 1))
-        os.waitpid(pid, 0)
+            os.write(mouth, b"1" if take(lock) else b"0")
+            signal.pause()  # it holds what it got until all have asked
+        got[pid] = os.read(ear, 1)
 
     threads = [threading.Thread(target=want) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert got.count(b"1") == 1
+    for pid in got:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert sorted(got.values()) == [b"0", b"0", b"0", b"1"]
     let_go(lock)
 
 

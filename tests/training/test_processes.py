@@ -48,7 +48,7 @@ def test_two_processes_learn_what_one_learns_with_the_doubled_batch(
     wait_until(lambda: two.status().state in ("paused", "finished"), two)
     # Whatever is left of it when it is killed, goes on to the same end.
     two.kill()
-    assert wait_for(two, 30).state in ("died", "finished")
+    assert wait_for(two).state in ("died", "finished")
     if two.can_resume:
         resume_run(two)
         assert wait_for(two).state == "finished", two.log.read_text()

@@ -25,7 +25,7 @@ def _outcome(work: Callable[[Job], object], cancel: bool = False) -> list[tuple[
     )
     if cancel:
         job.cancel()
-    pump_until(lambda: ended, 10)
+    pump_until(lambda: ended)
     assert ended == [threading.main_thread()]
     return found
 
@@ -79,5 +79,5 @@ def test_a_job_that_nobody_holds_arrives_all_the_same():
     for number in range(50):
         start_job(lambda job, number=number: number, returned=arrived.append)
     gc.collect()
-    pump_until(lambda: len(arrived) == 50, 10)
+    pump_until(lambda: len(arrived) == 50)
     assert sorted(arrived) == list(range(50))

@@ -45,7 +45,7 @@ def scan(viewer):
 
 
 def _counted(model: LabelTableModel) -> None:
-    pump_until(lambda: model.job is None and not model._is_stale and not model._rest.isActive(), 20, "the count")
+    pump_until(lambda: model.job is None and not model._is_stale and not model._rest.isActive(), what="the count")
 
 
 def _sizes(model: LabelTableModel) -> dict[int, int | None]:
@@ -188,7 +188,7 @@ def test_one_count_at_a_time_and_none_for_a_mask_that_is_gone(viewer, model):
     gate = threading.Event()
     slow = _Slow(np.ones((3, 4, 4), np.uint8), gate)
     layer = viewer.add_labels(slow, name="slow", multiscale=False)
-    pump_until(lambda: slow.readers == 1, 20, "the first count")
+    pump_until(lambda: slow.readers == 1, what="the first count")
     for _ in range(3):
         model.refresh()
         pump(0.6)

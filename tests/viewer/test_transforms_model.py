@@ -294,10 +294,9 @@ def test_the_newest_wish_wins(viewer):
     model.changed.connect(lambda: shown.append(model.compared.titles[1]) if model.job is None and model.compared else None)
     for seed in range(1, 30):
         model.look(seed=seed)
-        pump(0.005)
     pump_until(lambda: settled(model), what="the last preview")
     assert "seed 29" in model.compared.titles[1]
-    assert len(shown) < 29
+    assert len(set(shown)) < 29
     # Pinned, the seed stays when a step changes; else it does not.
     model.recipe.set_steps("augmentation", (Step("RandomNoise"),))
     assert model.settings.seed == 29

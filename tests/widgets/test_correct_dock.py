@@ -197,12 +197,12 @@ def test_it_paints_where_the_mouse_is_and_says_how_much(viewer, dock):
     assert dock.undo_button.text() == "Undo (1)"
     dock.undo_button.click()
     assert not layer.data.any()
-    pump_until(lambda: dock.redo_button.text() == "Redo (1)", 10, "the redo")
+    pump_until(lambda: dock.redo_button.text() == "Redo (1)", what="the redo")
     layer.mode = "paint"
     pump(0.05)
     assert dock._model.tool is None, "napari's brush is taken instead"
     drag(view, [pixel(viewer, view, layer.data_to_world((MIDDLE, 12, 15)))])
-    pump_until(lambda: dock.undo_button.text() == "Undo (1)", 10, "one pile for both")
+    pump_until(lambda: dock.undo_button.text() == "Undo (1)", what="one pile for both")
 
 
 def test_escape_drops_what_is_half_drawn(viewer, dock):

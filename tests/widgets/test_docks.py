@@ -177,7 +177,7 @@ def test_a_killed_training_is_said_and_nothing_else_happens(viewer, docks, ball_
     pump_until(lambda: any(event["kind"] == "step" for event in train._watch.events))
     run = train._watch.run
     psutil.Process(json.loads((run.folder / "process.json").read_text())["pid"]).kill()
-    pump_until(lambda: train._watch.status.state == "died", 20, "the news")
+    pump_until(lambda: train._watch.status.state == "died", what="the news")
     pump(0.1)
     assert "gone" in train.notice.text()
     assert str(run.log) in train.notice.text().replace("\u200b", "")

@@ -45,7 +45,7 @@ def mask(viewer):
 
 def _counted(table: LabelTable) -> None:
     model = table._model
-    pump_until(lambda: model.job is None and not model._is_stale and not model._rest.isActive(), 20, "the count")
+    pump_until(lambda: model.job is None and not model._is_stale and not model._rest.isActive(), what="the count")
 
 
 def _texts(table: LabelTable) -> list[list[str]]:

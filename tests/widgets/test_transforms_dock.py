@@ -233,5 +233,5 @@ def _drag(rows, start: QPoint, end: QPoint) -> None:
     QTest.mousePress(place, button, pos=start)
     QTest.mouseMove(place, start - QPoint(0, 12))
     QTest.mouseMove(place, start - QPoint(0, 14))
-    pump_until(lambda: not actions and rows.state() != rows.State.DraggingState, 20, "the drop")
+    pump_until(lambda: not actions and rows.state() != rows.State.DraggingState, what="the drop")
     timer.stop()
