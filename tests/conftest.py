@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ def shared_data() -> Path:
     if not _SHARED_DATA.is_dir():
         pytest.skip(f"the folder of real scans is not there ({_SHARED_DATA})")
     return _SHARED_DATA
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _only_what_is_new_is_searched_for_garbage() -> None:
+    """Keep the collector from all that was imported: napari's fixture of a viewer calls it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -147,11 +147,8 @@ class PredictionModel(QObject):
         assert self._half_made is not None
         selection = set(self._viewer.layers.selection)
         is_elsewhere = selection != self._selected or self._stage.user_is_drawing()
-        for last in self._results.pop(image, []):
-            if not self._stage.is_edited(last):
-                self._stage.remove(last)
-        for last_map in self._maps.pop(image, []):
-            self._stage.remove(last_map)
+        uncorrected = [last for last in self._results.pop(image, []) if not self._stage.is_edited(last)]
+        self._stage.remove_all([*uncorrected, *self._maps.pop(image, [])])
         self._maps[image] = [layer for picture in maps for layer in self._stage.add_maps(image, picture)]
         layers = self._half_made.finish(pictures)
         for layer, value in zip(layers, prediction.labels.labels, strict=False):
