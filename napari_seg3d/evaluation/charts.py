@@ -21,6 +21,7 @@ svg text.middle { text-anchor: middle; } svg text.error { fill: var(--error); }
 _NAME, _ROOM, _PLOT, _ROW = 140, 46, 300, 26  # box plots: width of the names, of the right margin, of the plot; height of a row
 _LEFT, _TOP, _WIDE, _HIGH, _RIGHT, _BELOW = 52, 8, 230, 150, 116, 34  # Bland-Altman plots
 _DOTS = 60  # cases up to which each has a dot of its own; of more, only those far out
+_LEAST = 1e-9  # that an axis spans: below it there is only rounding
 
 
 def boxes(values: Mapping[str, Mapping[str, float]], unit: str = "", ends: tuple[float, float] | None = None) -> str:
@@ -36,7 +37,9 @@ def boxes(values: Mapping[str, Mapping[str, float]], unit: str = "", ends: tuple
         Of the axis; left out, from 0 to the largest value.
     """
     finite = [value for of_cases in values.values() for value in of_cases.values() if math.isfinite(value)]
-    low, high = ends or (0.0, max(finite, default=1.0) or 1.0)
+    low, high = ends or (0.0, max(finite, default=0.0))
+    if high - low < _LEAST:
+        high = low + 1.0
     ticks = _ticks(low, high)
     high = high if ends else max(high, ticks[-1])
     height = _ROW * len(values)

@@ -133,7 +133,7 @@ def test_a_page_of_many_rows_says_that_it_stops() -> None:
     assert len(text) < 3_000_000
 
 
-numbers = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0, math.inf, math.nan, 1e-300]))
+numbers = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0, math.inf, math.nan, 1e-300, 5e-324]))
 
 
 @given(st.dictionaries(st.text(max_size=3), st.dictionaries(st.text(max_size=3), numbers, max_size=4), max_size=3))
