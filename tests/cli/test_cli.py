@@ -103,6 +103,7 @@ def test_the_whole_way(ball_dataset: Path, quick_config: TrainConfig, tmp_path: 
     assert "from before" not in _cli("predict", run, "--validation", "--out", tmp_path / "predicted", "--overwrite")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for a single process")
 def test_ctrl_c_stops_and_keeps(ball_dataset: Path, quick_config: TrainConfig, tmp_path: Path) -> None:
     quick_config.with_values({"optimization.max_iterations": None, "optimization.minutes": 30.0}).save(tmp_path / "long.yaml")
@@ -127,6 +128,7 @@ def test_ctrl_c_stops_and_keeps(ball_dataset: Path, quick_config: TrainConfig, t
     assert run.best.exists()
 
 
+@pytest.mark.slow
 def test_the_settings_given_are_the_settings_run(ball_dataset: Path, tmp_path: Path) -> None:
     _cli(
         "train", ball_dataset, "--minutes", 1, "--set", "sampling.patch_size=[16, 16, 16]", "--set", "optimization.max_iterations=1",
@@ -140,6 +142,7 @@ def test_the_settings_given_are_the_settings_run(ball_dataset: Path, tmp_path: P
     assert wait_for(run).state == "finished"
 
 
+@pytest.mark.slow
 def test_one_bad_scan_does_not_stop_the_others(finished_run: Run, ball_dataset: Path, tmp_path: Path) -> None:
     scans = shutil.copytree(ball_dataset / "images", tmp_path / "scans")
     (scans / "ball_1.nii.gz").write_text("no scan at all")
@@ -153,6 +156,7 @@ def test_one_bad_scan_does_not_stop_the_others(finished_run: Run, ball_dataset: 
     ]
 
 
+@pytest.mark.slow
 def test_a_mask_never_replaces_its_scan(finished_run: Run, ball_dataset: Path, tmp_path: Path) -> None:
     scans = shutil.copytree(ball_dataset / "images", tmp_path / "scans")
     before = (scans / "ball_0.nii.gz").read_bytes()
@@ -161,6 +165,7 @@ def test_a_mask_never_replaces_its_scan(finished_run: Run, ball_dataset: Path, t
     assert (scans / "ball_0.nii.gz").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_format_keeps_its_format(finished_run: Run, ball_dataset: Path, tmp_path: Path) -> None:
     scan = read_volume(ball_dataset / "images" / "ball_1.nii.gz", "image")
     write_volume(scan, tmp_path / "ball_1.nrrd")

@@ -172,6 +172,7 @@ def test_a_series_without_a_frame_of_reference_can_be_no_seg(finished_run: Run, 
     assert "Choose NIfTI (.nii.gz)" in text
 
 
+@pytest.mark.slow
 def test_radiographs_pictures_and_other_formats_are_predicted_in_a_format_that_keeps_their_place(
     finished_run: Run, tmp_path: Path
 ) -> None:

@@ -133,6 +133,7 @@ def test_both_sides_of_the_hippocampus_are_one_subject(hippocampus_report: Repor
     assert report.problems == (), "nothing is wrong with this data set"
 
 
+@pytest.mark.slow
 def test_a_table_is_not_overruled_by_the_images(shared_data: Path, tmp_path: Path) -> None:
     table = tmp_path / "subjects.csv"
     table.write_text("case,subject\nhippocampus_003,a\nhippocampus_004,b\n")

@@ -57,6 +57,7 @@ def test_fill_goes_no_further_than_it_may() -> None:
         flood_fill(mask, (30, 3, 3), (1, 1, 1), 2)
 
 
+@pytest.mark.slow
 @given(scenes(), st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_region_is_what_is_like_the_click_near_it_and_connected(scene: tuple, data: st.DataObject) -> None:

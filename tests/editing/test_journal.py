@@ -70,6 +70,7 @@ def test_killed_twenty_times_while_painting(tmp_path):
     assert child.returncode == 0, child.stdout + child.stderr
 
 
+@pytest.mark.slow
 def test_killed_while_painting(tmp_path):
     root = Path(__file__).parents[2]
     arguments = [sys.executable, "-m", "tests.editing.painting", str(tmp_path / "journals"), "4", "1"]

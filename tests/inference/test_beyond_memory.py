@@ -98,6 +98,7 @@ def make_data(shape: tuple[int, ...], channels: int = 1) -> np.ndarray:
 numbers = count()
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(5, 21)] * 3),
@@ -134,6 +135,7 @@ def test_the_mask_is_that_of_the_scan_in_memory(
     assert open_pyramid(found.path).is_labels
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(5, 21)] * 3),

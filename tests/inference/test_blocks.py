@@ -45,6 +45,7 @@ def _naive(network, images: np.ndarray, tiling: Tiling) -> np.ndarray:
     return (total / weights)[(..., *tiling.place)]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     sides=st.tuples(*[st.integers(1, 23)] * 3),

@@ -63,6 +63,7 @@ def _noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dims", "mode", "shapes", "kind"),
     [

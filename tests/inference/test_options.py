@@ -70,6 +70,7 @@ def _scan(shape: tuple[int, ...] = (11, 9, 10), order: str = "RAS", seed: int = 
     return Volume(data, affine)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     shape=st.tuples(*[st.integers(2, 15)] * 3),

@@ -138,6 +138,7 @@ def test_nothing_is_told_any_more_once_it_stopped() -> None:
     assert len(told) == before
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     sides=st.tuples(st.integers(1, 12), st.integers(3, 5), st.integers(3, 5)),

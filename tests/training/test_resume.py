@@ -65,6 +65,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[Run], No
     monkeypatch.setattr(Learning, "_next_turn", watched)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_bit(exact_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped_after = 7
     whole, stopped = make_run(exact_config, tmp_path / "whole"), make_run(exact_config, tmp_path / "stopped")
@@ -98,6 +99,7 @@ def test_a_stopped_run_goes_on_to_the_bit(exact_config: TrainConfig, tmp_path: P
     assert seen
 
 
+@pytest.mark.slow
 def test_kill_at_random_moments_never_leaves_a_checkpoint_that_cannot_be_read(exact_config: TrainConfig, tmp_path: Path) -> None:
     run = make_run(exact_config.with_values({"record.checkpoint_minutes": 1e-4}), tmp_path / "run")
     _kill(run, kills=2, seed=1)
@@ -161,6 +163,7 @@ def _pid(run: Run) -> int:
     return record.pid
 
 
+@pytest.mark.slow
 def test_time_in_a_pause_does_not_count(exact_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(exact_config, tmp_path / "run")
 
@@ -252,6 +255,7 @@ def test_a_number_that_is_none_ends_the_run_with_its_case_and_keeps_the_weights(
     load_state(run)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_many_epochs(exact_config: TrainConfig, tmp_path: Path) -> None:
     changes = {"optimization.max_iterations": None, "optimization.epochs": 50.0, "sampling.augmentation": False}
     run = make_run(exact_config.with_values(changes), tmp_path / "run")

@@ -52,6 +52,7 @@ def chosen(folder: Path, masks: Path | None = None, **wishes: object) -> Split:
     return choose_sides(DataConfig.model_validate({"images": folder, **wishes}), report)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_test_set_alone(frozen: Path, quick_config: TrainConfig, tmp_path: Path) -> None:
     changes = {"data.images": str(frozen), "data.fold": 2, "optimization.max_iterations": 1}
     run = start_run(quick_config.with_values(changes), tmp_path / "run")

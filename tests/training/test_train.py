@@ -86,6 +86,7 @@ def test_the_preview_is_the_prediction_on_the_scans_grid(finished_run: Run, ball
     assert np.array_equal(read_volume(finished_run.folder / preview["mask"], "labels").data, truth.data)
 
 
+@pytest.mark.slow
 def test_in_bf16_the_preview_is_the_prediction_but_for_what_it_rounds(quick_config: TrainConfig, tmp_path: Path) -> None:
     config = quick_config.with_values({"device.precision": "bf16", "optimization.max_iterations": 30})
     run = start_run(config, tmp_path / "run")
@@ -121,6 +122,7 @@ def test_the_same_number_of_steps_repeats_a_run(quick_config: TrainConfig, tmp_p
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.slow
 def test_stop_keeps_what_was_learnt(long_config: TrainConfig, tmp_path: Path) -> None:
     run = start_run(long_config, tmp_path / "run")
     wait_until(lambda: steps(run) > 1, run)
@@ -132,6 +134,7 @@ def test_stop_keeps_what_was_learnt(long_config: TrainConfig, tmp_path: Path) ->
     Predictor.load(run.best)
 
 
+@pytest.mark.slow
 def test_a_killed_run_says_so_and_keeps_its_checkpoints(long_config: TrainConfig, tmp_path: Path) -> None:
     run = start_run(long_config, tmp_path / "run")
     wait_until(lambda: steps(run) > 0, run)
@@ -142,6 +145,7 @@ def test_a_killed_run_says_so_and_keeps_its_checkpoints(long_config: TrainConfig
     assert str(run.log) in status.message
 
 
+@pytest.mark.slow
 def test_kill_ends_the_process_and_its_loaders(long_config: TrainConfig, tmp_path: Path) -> None:
     run = start_run(long_config.with_values({"device.workers": 1}), tmp_path / "run")
     wait_until(lambda: steps(run) > 0, run)
@@ -156,6 +160,7 @@ def test_kill_ends_the_process_and_its_loaders(long_config: TrainConfig, tmp_pat
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_run_outlives_the_process_that_started_it(long_config: TrainConfig, tmp_path: Path) -> None:
     long_config.save(tmp_path / "run.yaml")
     code = (
@@ -170,6 +175,7 @@ def test_a_run_outlives_the_process_that_started_it(long_config: TrainConfig, tm
     assert wait_for(run).state == "stopped"
 
 
+@pytest.mark.slow
 def test_a_crash_is_one_readable_message(quick_config: TrainConfig, tmp_path: Path) -> None:
     # A learning rate that throws the weights to infinity within a few steps.
     config = quick_config.with_values(
@@ -198,12 +204,14 @@ def test_a_folder_without_pairs_is_said(ball_dataset: Path, quick_config: TrainC
     assert "mask" in status.message
 
 
+@pytest.mark.slow
 def test_a_patch_larger_than_every_scan_trains(quick_config: TrainConfig, tmp_path: Path) -> None:
     config = quick_config.with_values({"sampling.patch_size": [40, 40, 40], "optimization.max_iterations": 2})
     run = start_run(config, tmp_path / "run")
     assert wait_for(run).state == "finished", run.log.read_text()
 
 
+@pytest.mark.slow
 def test_sound_cases_train_beside_broken_ones(ball_dataset: Path, quick_config: TrainConfig, tmp_path: Path) -> None:
     data = shutil.copytree(ball_dataset, tmp_path / "data")
     whole = (data / "images" / "ball_0.nii.gz").read_bytes()

@@ -59,6 +59,7 @@ def _described(transform: torchio.Transform) -> object:
     return type(transform).__module__, type(transform).__name__, plain
 
 
+@pytest.mark.slow
 def test_what_is_previewed_is_what_is_trained_and_predicted(config: TrainConfig, tmp_path: Path) -> None:
     training = start_run(config, tmp_path / "run")
     assert wait_for(training).state == "finished", training.log.read_text()

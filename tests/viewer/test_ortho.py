@@ -62,6 +62,7 @@ def test_each_view_shows_its_plane_of_the_same_voxels(viewer, ortho):
         assert np.shares_memory(model.layers[1].data, viewer.layers["mask"].data)
 
 
+@pytest.mark.slow
 def test_the_mask_lies_over_the_scan_in_the_first_view_too(viewer):
     """Qt gives a canvas that is moved a new context, in which napari had not said that what lies on the scan is drawn."""
     viewer.layers["mask"].data[:] = 1

@@ -233,6 +233,7 @@ def state_of(viewer) -> tuple:
     return (camera.center, camera.zoom, dims.point, dims.order, dims.ndisplay, set(viewer.layers.selection), layers)
 
 
+@pytest.mark.slow
 def test_the_viewer_is_as_it_was_after_a_preview(viewer):
     mask, main = viewer.layers["mask"], viewer.window._qt_window.centralWidget().findChild(QtViewer)
     viewer.layers.selection = {viewer.layers["scan"]}
@@ -272,6 +273,7 @@ def test_the_viewer_is_as_it_was_after_a_preview(viewer):
     assert main.isVisible()
 
 
+@pytest.mark.slow
 def test_four_views_and_the_preview_give_way_to_each_other(make_napari_viewer):
     viewer = make_napari_viewer(show=True)
     window, session = viewer.window._qt_window, session_of(viewer)
@@ -305,6 +307,7 @@ def test_the_newest_wish_wins(viewer):
     assert model.settings.seed != 29
 
 
+@pytest.mark.slow
 def test_nothing_stays_in_memory(viewer):
     model = start(viewer)
     seen = []
@@ -323,6 +326,7 @@ def test_nothing_stays_in_memory(viewer):
     assert [one() for one in (*seen, *models)] == [None] * len(seen + models)
 
 
+@pytest.mark.slow
 def test_without_a_scan_it_says_so_and_follows_when_one_comes(viewer):
     scan, mask = viewer.layers["scan"], viewer.layers["mask"]
     viewer.layers.clear()

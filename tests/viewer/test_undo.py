@@ -83,6 +83,7 @@ def _encircled(layer: Labels, label: int = 9) -> None:
 _EDITS = [_tool, _stroke, _fill, _polygon, _points, _values, _aborted, _encircled]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     steps=st.lists(

@@ -51,6 +51,7 @@ def test_sound_files_of_every_format_are_there_to_be_damaged(sounds: list[Sound]
     assert {sound.format for sound in sounds} == {one.name for one in FORMATS}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(SEEDS * SECONDS)
 def test_damaged_files_are_opened_or_refused_with_one_clear_message(sounds: list[Sound], tmp_path: Path) -> None:
     halves = [sounds[::2], sounds[1::2]]

@@ -167,12 +167,14 @@ def check_each_tool(dock: CorrectDock, viewer, specs) -> None:
         assert dock._model.tool is None, spec.id
 
 
+@pytest.mark.slow
 def test_every_tool_by_key_and_mouse_in_a_volume(viewer, dock):
     show_scene(viewer)
     assert set(WORK) == {spec.id for spec in TOOLS}
     check_each_tool(dock, viewer, TOOLS)
 
 
+@pytest.mark.slow
 def test_every_tool_by_key_and_mouse_in_a_radiograph(viewer, dock):
     show_scene(viewer, is_flat=True)
     flat = [spec for spec in TOOLS if spec.gesture != "slice"]
@@ -230,6 +232,7 @@ def test_escape_drops_what_is_half_drawn(viewer, dock):
     assert dock._model.tool is None
 
 
+@pytest.mark.slow
 def test_in_a_linked_view_the_plane_is_its_own(viewer, dock):
     image, mask = scene()
     affine = np.diag([1.0, 1.0, 2.0, 1.0])
@@ -486,6 +489,7 @@ def test_a_prediction_is_a_start(viewer, dock, ball_dataset, finished_run):
     assert np.array_equal(layer.data[elsewhere], found[elsewhere])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", ["Correct", "Scans", "Data"])
 def test_what_a_killed_viewer_left_is_offered(make_napari_viewer, tmp_path, title):
     image, mask = scene()

@@ -75,6 +75,7 @@ def test_a_case_that_another_dock_opened_is_kept_in_the_review_too(reviewer, fol
     assert np.array_equal(read_mask(entry.mask.file).data[0].transpose(2, 1, 0)[::, ::-1, ::-1], mask.data)
 
 
+@pytest.mark.slow
 def test_a_window_that_closes_keeps_the_mask_and_the_place(reviewer, folder, make_napari_viewer):
     reviewer.click_row("ball_2")
     reviewer.edit("brush")
@@ -147,6 +148,7 @@ def test_d_goes_through_the_differences_of_a_comparison(reviewer, folder):
     assert session_of(reviewer.viewer).correct.scene.layer is reviewer.mask, "tools stay with the mask, not with the differences"
 
 
+@pytest.mark.slow
 def test_keys_work_from_the_table_the_comment_and_the_canvas(reviewer):
     model, correct = reviewer.model, session_of(reviewer.viewer).correct
     reviewer.click_row("ball_2")

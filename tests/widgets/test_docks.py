@@ -59,6 +59,7 @@ def _leave_no_training_behind():
         run.kill()
 
 
+@pytest.mark.slow
 def test_the_whole_way(viewer, docks, ball_dataset, quick_config, tmp_path):
     data, train, predict = docks
     assert not train.start_button.isEnabled()
@@ -137,6 +138,7 @@ def test_a_second_prediction_replaces_the_first_unless_it_was_corrected(viewer, 
     assert image in viewer.layers
 
 
+@pytest.mark.slow
 def test_a_closed_dock_finds_everything_again(viewer, docks, ball_dataset, endless):
     data, train, _ = docks
     _open(data, ball_dataset)
@@ -155,6 +157,7 @@ def test_a_closed_dock_finds_everything_again(viewer, docks, ball_dataset, endle
     pump_until(lambda: len(again._watch.events) > more, what="further events")
 
 
+@pytest.mark.slow
 def test_a_new_viewer_finds_a_run_that_goes_on(viewer, endless, tmp_path):
     run = start_run(endless, tmp_path / "run")
     wait_until(lambda: steps(run) > 0, run)
@@ -164,6 +167,7 @@ def test_a_new_viewer_finds_a_run_that_goes_on(viewer, endless, tmp_path):
     pump_until(train.cockpit.curves.readout.text, what="a curve")
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_said_and_nothing_else_happens(viewer, docks, ball_dataset, endless):
     data, train, _ = docks
     _open(data, ball_dataset)
@@ -272,6 +276,7 @@ def test_a_mask_that_cannot_be_saved_is_said_and_stays(viewer, docks, ball_datas
     assert mask in viewer.layers
 
 
+@pytest.mark.slow
 def test_a_lone_dock_looks_again_when_it_is_opened_again(viewer, endless, tmp_path):
     run = start_run(endless, tmp_path / "run")
     wait_until(lambda: steps(run) > 0, run)
@@ -339,6 +344,7 @@ def test_every_button_says_what_it_does(docks):
                 )
 
 
+@pytest.mark.slow
 def test_opening_a_dock_waits_for_no_torch():
     code = """
 import sys, napari, npe2
@@ -352,6 +358,7 @@ for widget in npe2.PluginManager.instance().get_manifest("napari-seg3d").contrib
     assert all(line.endswith(" []") for line in lines)
 
 
+@pytest.mark.slow
 def test_opening_a_scan_waits_for_no_torch(tmp_path):
     path = write_volume(Volume(np.zeros((1, 4, 5, 6), np.int16), np.eye(4)), tmp_path / "scan.nrrd")
     code = (
@@ -387,6 +394,7 @@ def test_sessions_are_one_per_viewer(make_napari_viewer_proxy):
     assert session_of(viewer) is session_of(viewer.__wrapped__)
 
 
+@pytest.mark.slow
 def test_the_training_process_yields_to_the_viewer(finished_run, endless, tmp_path):
     run = start_run(endless, tmp_path / "run")
     wait_until(lambda: steps(run) > 0, run)

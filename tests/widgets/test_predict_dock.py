@@ -122,6 +122,7 @@ def test_a_model_is_described_before_it_is_loaded(dock, tmp_path: Path) -> None:
 MODES = [(3, "whole"), (3, "patches"), (2, "whole"), (2, "patches")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dims", "mode"), MODES)
 def test_every_mode_with_every_choice_from_the_dock(dock, scan: Path, tmp_path: Path, dims: int, mode: str) -> None:
     """What is drawn limits the mask; the maps lie over the scan, and the next prediction replaces them."""
@@ -171,6 +172,7 @@ def test_every_mode_with_every_choice_from_the_dock(dock, scan: Path, tmp_path: 
     assert [layer.name for layer in viewer.layers if isinstance(layer, Image)] == [image.name], "the maps of before are gone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

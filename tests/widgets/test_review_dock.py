@@ -84,6 +84,7 @@ def states(folder: Path) -> list[str]:
     return [entry.state for entry in Worklist.open(folder).entries]
 
 
+@pytest.mark.slow
 def test_a_reviewer_goes_through_it_and_finds_everything_again(viewer, dock, folder, predictions):
     open_both(dock, folder, predictions)
     assert cells(dock, "State") == ["◔ predicted"] * 5 + ["○ to do"]
@@ -217,6 +218,7 @@ def test_rows_are_sorted_and_filtered_and_stepped_in_their_order(dock, folder, p
     assert cells(dock, "Case") == ["ball_4"]
 
 
+@pytest.mark.slow
 def test_next_begins_at_the_top_of_another_order_and_when_nothing_follows(viewer, dock, folder, predictions):
     open_both(dock, folder, predictions)
     model = dock._model

@@ -154,6 +154,7 @@ def test_the_look_dock_follows_and_sets_the_window(viewer, study):
     assert look.preset.currentText() == "—"
 
 
+@pytest.mark.slow
 def test_the_look_dock_turns_the_view_and_shows_four(viewer, tmp_path):
     look: LookDock = viewer.window.add_plugin_dock_widget(PLUGIN, "Look")[1]
     viewer.open(str(SCAN), plugin=PLUGIN)

@@ -625,6 +625,7 @@ def test_a_double_click_on_start_does_not_stop_what_it_starts(train, ready, endl
     assert train._watch.run.command() == "stop"
 
 
+@pytest.mark.slow
 def test_start_beside_another_run_offers_to_wait(train, ready, quick_config, endless, tmp_path, no_run_left_behind):
     other = start_run(endless, tmp_path / "other")
     wait_until(lambda: steps(other) > 0, other)
