@@ -1,5 +1,6 @@
 """Let a window live until something holds: real timers, real threads, with an end."""
 
+import faulthandler
 import time
 from collections.abc import Callable
 
@@ -17,5 +18,7 @@ def pump_until(condition: Callable[[], object], seconds: float = 60, what: str =
     """Let the window run its events until `condition` holds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"{what} did not happen"
+        if time.monotonic() >= end:
+            faulthandler.dump_traceback()  # who waits for whom
+            raise AssertionError(f"{what} did not happen")
         pump(0.05)

@@ -17,7 +17,7 @@ from napari_seg3d.datasets.layouts.nodules import FOLDER, nodule_mask, read_size
 from napari_seg3d.errors import Cancelled, DatasetError, WriteError
 from tests.datasets.makers import make_luna
 
-ANGLES = st.floats(-3, 3)
+ANGLES = st.floats(-3, 3).map(lambda angle: round(angle, 9))  # ITK inverts no matrix with numbers next to nothing
 
 
 @settings(max_examples=25)
