@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="session")
-def ball_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ball_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Six small scans with a bright ball each, labelled 3, its core labelled 7: learnt within seconds."""
     root = tmp_path_factory.mktemp("balls")
     random = np.random.default_rng(0)
@@ -61,7 +62,9 @@ def ball_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         affine[:3, 3] = (20, -10, 5)
         for folder, data, kind in (("images", image, "image"), ("labels", mask, "labels")):
             write_volume(Volume(data[np.newaxis], affine, kind), root / folder / f"ball_{number}.nii.gz")
-    return root
+    written = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    yield root
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == written, "a test has changed what all tests share"
 
 
 #: Settings of a run that ends within seconds.
