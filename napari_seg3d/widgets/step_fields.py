@@ -136,6 +136,7 @@ class Number(Field):
         box.setMinimumWidth(1)
         box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # the number needs their room; arrow keys do what they did
         self._exact: float | None = None
+        self._shown: float | None = None  # in its place
         self.control.changed.connect(self._take_number)
         self.slider: Any = None
         if usual is None:
@@ -153,7 +154,8 @@ class Number(Field):
     def value(self) -> float:
         """Return the number; as long as nobody turned it, exactly the one that was set."""
         shown = self.control.value
-        if self._exact is not None and math.isclose(round(self._exact, self._digits), shown, abs_tol=10.0 ** (-self._digits - 3)):
+        # Not compared with round(): Qt rounds halves up, Python to even digits. Limits may have changed more than a digit.
+        if self._exact is not None and shown == self._shown and abs(self._exact - shown) < 0.51 * 10.0**-self._digits:
             return self._exact
         return shown if self._digits == 0 and isinstance(shown, int) else round(float(shown), self._digits)
 
@@ -162,6 +164,7 @@ class Number(Field):
         self._exact = value
         with self.control.changed.blocked():
             self.control.value = value
+        self._shown = self.control.value
         self._follow()
 
     def _follow(self) -> None:

@@ -67,7 +67,7 @@ def test_the_whole_way(viewer, docks, ball_dataset, quick_config, tmp_path):
     assert data.table.rowCount() == 6
     assert "6 ready to train on" in data.summary.text()
 
-    data.table.selectRow(1)
+    data.cases.choose(["ball_1"])
     pump_until(lambda: len(viewer.layers) == 2, what="the case")
     image = viewer.layers[0]
     assert isinstance(viewer.layers[1], Labels)
@@ -171,7 +171,7 @@ def test_a_new_viewer_finds_a_run_that_goes_on(viewer, endless, tmp_path):
 def test_a_killed_training_is_said_and_nothing_else_happens(viewer, docks, ball_dataset, endless):
     data, train, _ = docks
     _open(data, ball_dataset)
-    data.table.selectRow(0)
+    data.cases.choose(["ball_0"])
     pump_until(lambda: len(viewer.layers) == 2)
     mask = viewer.layers[1]
     mask.paint((2, 3, 4), 7)
@@ -243,9 +243,9 @@ def test_a_case_that_cannot_be_shown_leaves_the_last_one(viewer, docks, ball_dat
     (folder / "images" / "ball_2.nii.gz").write_text("no scan at all")
     data, _, _ = docks
     _open(data, folder)
-    data.table.selectRow(0)
+    data.cases.choose(["ball_0"])
     pump_until(lambda: len(viewer.layers) == 2)
-    data.table.selectRow(2)
+    data.cases.choose(["ball_2"])
     pump_until(lambda: "ball_2" in data.notice.text() and "Reading" not in data.notice.text())
     assert [layer.name for layer in viewer.layers] == ["ball_0", "ball_0 mask"]
 

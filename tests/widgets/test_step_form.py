@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from napari_seg3d.errors import ConfigError
@@ -49,6 +49,7 @@ _factor = st.floats(0.05, 5)
     degrees=st.lists(st.floats(-180, 180), min_size=2, max_size=2).map(sorted).map(lambda pair: pair * 3),
     probability=st.floats(0, 1),
 )
+@example(scales=0.0, degrees=[0.0, 1.25] * 3, probability=0.0)  # half a digit
 def test_numbers_keep_all_their_digits(form, scales, degrees, probability):
     step = Step("RandomAffine", {"scales": scales, "degrees": degrees}, probability)
     form.set_value(step)
